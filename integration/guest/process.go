@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// openDescriptors lists the descriptors the guest was started with, as "number=what it is".
+func openDescriptors([]string) (string, error) {
+	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	var list []string
+	for fd := range 1024 {
+		if fd == dir {
+			continue
+		}
+		if target, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err == nil && !strings.HasPrefix(target, "anon_inode:[event") {
+			list = append(list, fmt.Sprintf("%d=%s", fd, target)) // epoll and eventfd are this program's own
+		}
+	}
+	return strings.Join(list, " "), nil
+}
+
+// overwriteRuntime watches for a process whose program is not the root's own (a runtime on its way into the container),
+// and tries to open that program for writing, as CVE-2019-5736 did. It ends when the file /stop appears, and prints
+// "nothing was writable", or what was.
+func overwriteRuntime([]string) (string, error) {
+	fmt.Println("watching")
+	var won []string
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat("/stop"); err == nil {
+			break
+		}
+		links, err := filepath.Glob("/proc/[0-9]*/exe")
+		if err != nil {
+			return "", err
+		}
+		for _, link := range links {
+			info, err := os.Stat(link)
+			if err != nil || os.SameFile(own, info) || insideRoot(info) {
+				continue
+			}
+			if attack := seize(link); attack != "" && !slices.Contains(won, attack) {
+				won = append(won, attack)
+			}
+		}
+	}
+	if won == nil {
+		return "nothing was writable", nil
+	}
+	return "", errors.New(strings.Join(won, ", "))
+}
+
+// seize tries to get a writable handle to what link leads to: at once, and by holding it until it is no longer running.
+func seize(link string) string {
+	held, err := unix.Open(link, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(held)
+	name, _ := os.Readlink(link) // only for the message
+	for deadline := time.Now().Add(200 * time.Millisecond); time.Now().Before(deadline); {
+		fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", held), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+			return "a writable handle to " + name
+		}
+		if err != unix.ETXTBSY {
+			return ""
+		}
+	}
+	return ""
+}
+
+// insideRoot tells whether info is the file of one of the root's own programs.
+func insideRoot(info os.FileInfo) bool {
+	busybox, err := os.Stat("/bin/busybox")
+	return err == nil && os.SameFile(busybox, info)
+}
+
+// allocate touches so many MiB of memory and prints "allocated".
+func allocate(args []string) (string, error) {
+	size, err := strconv.Atoi(args[0])
+	if err != nil {
+		return "", err
+	}
+	memory, err := unix.Mmap(-1, 0, size<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANONYMOUS|unix.MAP_PRIVATE)
+	if err != nil {
+		return "", err
+	}
+	for i := 0; i < len(memory); i += os.Getpagesize() {
+		memory[i] = 1
+	}
+	return "allocated", nil
+}
+
+// forkAndSleep starts as many children as its argument says, and prints "forked" when all are there.
+func forkAndSleep(args []string) (string, error) {
+	count, err := strconv.Atoi(args[0])
+	if err != nil {
+		return "", err
+	}
+	for range count {
+		child, err := os.StartProcess("/bin/busybox", []string{"sleep", "1000"}, &os.ProcAttr{})
+		if err != nil {
+			return "", err
+		}
+		defer child.Kill()
+	}
+	return "forked", nil
+}
