@@ -50,8 +50,8 @@ func Errno(e unix.Errno) Action { return Action{kind: actErrno, errno: e} }
 func Return(v int64) Action { return Action{kind: actReturn, value: v} }
 
 // InjectFD puts a duplicate of source, a descriptor of the supervisor, at the number target in the guest, replacing what is
-// there, and lets the system call continue. The duplicate is close-on-exec if source's flags passed here say so. The source
-// remains the caller's, and must stay open until the supervisor has performed the action. A failed injection answers EACCES.
+// there, and lets the system call continue. The duplicate is not close-on-exec. The source remains the caller's, and must
+// stay open until the supervisor has performed the action. A failed injection answers EACCES.
 func InjectFD(source, target int) Action {
 	return Action{kind: actInjectFD, more: &moreAction{source: source, target: target}}
 }

@@ -12,12 +12,10 @@ import (
 
 // verbs are the things the guest can be asked to do; each gets the arguments after its own name.
 var verbs = map[string]func(args []string) (string, error){
-	"network":        network,
-	"socket":         socket,
-	"fds":            openDescriptors,
-	"overwrite":      overwriteRuntime,
-	"allocate":       allocate,
-	"fork-and-sleep": forkAndSleep,
+	"network":   network,
+	"socket":    socket,
+	"fds":       openDescriptors,
+	"overwrite": overwriteRuntime,
 }
 
 func main() {

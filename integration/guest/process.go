@@ -91,35 +91,3 @@ func insideRoot(info os.FileInfo) bool {
 	busybox, err := os.Stat("/bin/busybox")
 	return err == nil && os.SameFile(busybox, info)
 }
-
-// allocate touches so many MiB of memory and prints "allocated".
-func allocate(args []string) (string, error) {
-	size, err := strconv.Atoi(args[0])
-	if err != nil {
-		return "", err
-	}
-	memory, err := unix.Mmap(-1, 0, size<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANONYMOUS|unix.MAP_PRIVATE)
-	if err != nil {
-		return "", err
-	}
-	for i := 0; i < len(memory); i += os.Getpagesize() {
-		memory[i] = 1
-	}
-	return "allocated", nil
-}
-
-// forkAndSleep starts as many children as its argument says, and prints "forked" when all are there.
-func forkAndSleep(args []string) (string, error) {
-	count, err := strconv.Atoi(args[0])
-	if err != nil {
-		return "", err
-	}
-	for range count {
-		child, err := os.StartProcess("/bin/busybox", []string{"sleep", "1000"}, &os.ProcAttr{})
-		if err != nil {
-			return "", err
-		}
-		defer child.Kill()
-	}
-	return "forked", nil
-}
