@@ -1,0 +1,151 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is one namespace of the container: new, or joined by path.
+type Namespace struct {
+	Type string `json:"type"`           // as the spec names it
+	Path string `json:"path,omitempty"` // empty for a new one
+}
+
+// namespaceKind is what clone(2) and setns(2) call a type of namespace, and /proc/PID/ns.
+type namespaceKind struct {
+	flag uint64
+	name string
+	file string
+}
+
+func kindOf(t string) (namespaceKind, bool) {
+	switch specs.LinuxNamespaceType(t) {
+	case specs.UserNamespace:
+		return namespaceKind{unix.CLONE_NEWUSER, "CLONE_NEWUSER", "user"}, true
+	case specs.MountNamespace:
+		return namespaceKind{unix.CLONE_NEWNS, "CLONE_NEWNS", "mnt"}, true
+	case specs.PIDNamespace:
+		return namespaceKind{unix.CLONE_NEWPID, "CLONE_NEWPID", "pid"}, true
+	case specs.NetworkNamespace:
+		return namespaceKind{unix.CLONE_NEWNET, "CLONE_NEWNET", "net"}, true
+	case specs.IPCNamespace:
+		return namespaceKind{unix.CLONE_NEWIPC, "CLONE_NEWIPC", "ipc"}, true
+	case specs.UTSNamespace:
+		return namespaceKind{unix.CLONE_NEWUTS, "CLONE_NEWUTS", "uts"}, true
+	case specs.CgroupNamespace:
+		return namespaceKind{unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP", "cgroup"}, true
+	case specs.TimeNamespace:
+		return namespaceKind{unix.CLONE_NEWTIME, "CLONE_NEWTIME", "time"}, true
+	}
+	return namespaceKind{}, false
+}
+
+// Namespaces are those of one container. The order does not matter: each type comes once.
+type Namespaces []Namespace
+
+// Has says whether the container has a namespace of type t that is not the caller's, new or joined.
+func (n Namespaces) Has(t specs.LinuxNamespaceType) bool {
+	_, ok := n.find(t)
+	return ok
+}
+
+// New says whether the container gets a namespace of type t of its own.
+func (n Namespaces) New(t specs.LinuxNamespaceType) bool {
+	ns, ok := n.find(t)
+	return ok && ns.Path == ""
+}
+
+// Path is the path of the namespace of type t that the container joins, or "".
+func (n Namespaces) Path(t specs.LinuxNamespaceType) string {
+	ns, _ := n.find(t)
+	return ns.Path
+}
+
+func (n Namespaces) find(t specs.LinuxNamespaceType) (Namespace, bool) {
+	for _, ns := range n {
+		if ns.Type == string(t) {
+			return ns, true
+		}
+	}
+	return Namespace{}, false
+}
+
+func resolveNamespaces(l *specs.Linux) (Namespaces, error) {
+	var list Namespaces
+	if l == nil {
+		return nil, fmt.Errorf("linux: missing: a container needs at least a mount namespace")
+	}
+	for i, ns := range l.Namespaces {
+		if _, known := kindOf(string(ns.Type)); !known {
+			return nil, fmt.Errorf("linux.namespaces[%d].type: unknown namespace %q", i, ns.Type)
+		}
+		list = append(list, Namespace{string(ns.Type), ns.Path})
+	}
+	if !list.New(specs.MountNamespace) {
+		return nil, fmt.Errorf("linux.namespaces: a new mount namespace is needed: sharing or joining one is not supported by this version")
+	}
+	return list, nil
+}
+
+// birth says how the namespaces come about.
+type birth struct {
+	clone   uint64   // with the child's clone3
+	unshare uint64   // by the child, once it has joined the user namespace that is to own them
+	names   string   // of unshare, for people
+	join    []string // types that the child joins with setns, in order
+	time    bool     // a new time namespace, which takes a hop
+	cgroup  bool     // a new cgroup namespace, once the child is in its cgroup
+}
+
+// hop says whether the child has to make a successor: the namespaces that only children get.
+func (b birth) hop() bool { return b.time || b.unshare&unix.CLONE_NEWPID != 0 }
+
+func (n Namespaces) birth() birth {
+	var b birth
+	late := n.Path(specs.UserNamespace) != "" || n.New(specs.TimeNamespace)
+	// The user namespace is joined first: it is what gives the right to join and to own the rest.
+	for _, t := range []specs.LinuxNamespaceType{specs.UserNamespace, specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace, specs.TimeNamespace} {
+		if n.Path(t) != "" {
+			b.join = append(b.join, string(t))
+		}
+	}
+	for _, ns := range n {
+		if ns.Path != "" {
+			continue
+		}
+		kind, _ := kindOf(ns.Type)
+		switch specs.LinuxNamespaceType(ns.Type) {
+		case specs.CgroupNamespace:
+			b.cgroup = true
+		case specs.TimeNamespace:
+			b.time = true
+			b.unshare |= kind.flag
+		case specs.UserNamespace:
+			b.clone |= kind.flag
+		case specs.PIDNamespace:
+			// The first process of a PID namespace must not be one that exits at a hop.
+			if late {
+				b.unshare |= kind.flag
+			} else {
+				b.clone |= kind.flag
+			}
+		default:
+			if n.Path(specs.UserNamespace) != "" {
+				b.unshare |= kind.flag
+			} else {
+				b.clone |= kind.flag
+			}
+		}
+	}
+	for _, ns := range n {
+		if kind, _ := kindOf(ns.Type); b.unshare&kind.flag != 0 && ns.Path == "" {
+			if b.names != "" {
+				b.names += "|"
+			}
+			b.names += kind.name
+		}
+	}
+	return b
+}

@@ -1,0 +1,370 @@
+package plan
+
+import (
+	"sort"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/chroot"
+	"github.com/sandlock/sandlock-runtime/oci/cgroup"
+	"github.com/sandlock/sandlock-runtime/oci/launch"
+)
+
+// Held are the descriptors and the code that a launch program refers to and that only exist once things are being done.
+type Held struct {
+	Sources    *chroot.Sources      // of the mount map; nil for exec
+	Namespaces map[string]launch.FD // joined namespaces, by type
+	Cgroup     []launch.FD          // cgroup v1 tasks files that the child enters by
+	Container  launch.FD            // pidfd of the container's first process, for exec
+	Ruleset    *launch.FD           // nil where Landlock has nothing to do
+	Overlay    []unix.SockFilter    // nil where nothing is notified or denied
+	Spec       []unix.SockFilter    // the spec's own filter, nil where it has none
+	SpecFlags  uint64               // of seccomp(2) for the spec's filter
+	Preserve   int                  // descriptors from 3 up that the workload keeps
+	SessionKey string               // name of the session keyring, "" to leave it
+	Wait       bool                 // the parent has something to do before the child goes on from its birth
+}
+
+// Launch is a launch program and the places in it that the monitor must know.
+type Launch struct {
+	Program *launch.Program
+	Options launch.Options
+
+	// The sync points, in order. Those that the program lacks are 0.
+	Born    launch.Sync // namespaces made or joined; uid and gid maps are to be written, the cgroup to be entered
+	Mounted launch.Sync // the file tree stands, the old root is still there: hooks run, rules are added
+	Parked  launch.Sync // all but the spec's filter and execve is done
+
+	// Descriptors in the child, to be taken at Parked (Root at Mounted). The zero FD where there is none.
+	Root                     launch.FD
+	Listener                 launch.FD
+	Terminal                 launch.FD
+	HasListener, HasTerminal bool
+}
+
+// umaskFlags: files made in the container's tree get the modes that the plan says.
+const noUmask = 0
+
+// Init is the launch program of the container's first process.
+func (p *Plan) Init(h Held) (*Launch, error) {
+	l := &Launch{Program: launch.New()}
+	s := l.Program
+	birth := p.Namespaces.birth()
+	l.Options.Namespaces = birth.clone
+
+	enterCgroup(s, h.Cgroup)
+	s.About("start a session")
+	s.Setsid()
+	s.Call("umask", unix.SYS_UMASK, launch.Value(noUmask))
+	p.enter(s, h, birth)
+	if h.Wait || p.Namespaces.New(specs.UserNamespace) {
+		l.Born = s.Sync("namespaces are there")
+	}
+	p.becomeRoot(s)
+	if birth.cgroup {
+		s.About("new cgroup namespace")
+		s.Unshare(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP")
+	}
+	p.names(s)
+
+	root, err := h.Sources.Steps(s)
+	if err != nil {
+		return nil, err
+	}
+	l.Root = root
+	var slave launch.FD
+	if p.Process.Terminal {
+		l.HasTerminal = true
+		l.Terminal, slave = chroot.Terminal(s, root, p.Process.UID, p.Process.ConsoleSize)
+		chroot.Console(s, root, slave)
+	}
+	s.About("")
+	l.Mounted = s.Sync("the mount map is real")
+	if err := h.Sources.Pivot(s, root); err != nil {
+		return nil, err
+	}
+	p.confine(l, h, p.Process, slave)
+	l.Parked = s.Sync("parked before execve")
+	p.execute(s, h, p.Process)
+	return l, nil
+}
+
+// Exec is the launch program of a process that joins the container.
+func (p *Plan) Exec(h Held, process Process, sameUser bool) (*Launch, error) {
+	l := &Launch{Program: launch.New()}
+	s := l.Program
+	// In its cgroup before it is in the container, so that nobody there can hinder it.
+	enterCgroup(s, h.Cgroup)
+	s.About("start a session")
+	s.Setsid()
+	if h.Wait {
+		l.Born = s.Sync("ready to join")
+	}
+	s.About("join the container's namespaces")
+	flags, names := p.Namespaces.joined(!sameUser)
+	s.Setns(h.Container, flags, names)
+	s.About("")
+	if !sameUser {
+		p.becomeRoot(s)
+	}
+	var slave launch.FD
+	if process.Terminal {
+		l.HasTerminal = true
+		l.Terminal, slave = chroot.Terminal(s, launch.CWD, process.UID, process.ConsoleSize)
+	}
+	p.confine(l, h, process, slave)
+	l.Parked = s.Sync("parked before execve")
+	p.execute(s, h, process)
+	return l, nil
+}
+
+// enterCgroup moves the child; see [cgroup.Entrance] for why it does so itself.
+func enterCgroup(s *launch.Program, tasks []launch.FD) {
+	s.About("enter the cgroup")
+	for _, file := range tasks {
+		s.Write(file, cgroup.JoinText)
+		s.Close(file)
+	}
+	s.About("")
+}
+
+// enter joins and makes the namespaces that clone3 has not given the child.
+func (p *Plan) enter(s *launch.Program, h Held, b birth) {
+	for _, t := range b.join {
+		kind, _ := kindOf(t)
+		s.About("join the %s namespace %s", t, p.Namespaces.Path(specs.LinuxNamespaceType(t)))
+		s.Setns(h.Namespaces[t], kind.flag, kind.name)
+	}
+	if b.unshare != 0 {
+		s.About("new namespaces")
+		s.Unshare(b.unshare, b.names)
+	}
+	if b.time {
+		s.About("linux.timeOffsets")
+		for _, offset := range p.TimeOffsets {
+			s.WriteFile(launch.CWD, "/proc/self/timens_offsets", offset)
+		}
+	}
+	if b.hop() {
+		s.About("enter the new namespaces")
+		s.Hop()
+		s.About("start a session")
+		s.Setsid()
+	}
+	s.About("")
+}
+
+// becomeRoot takes up the user namespace's own root, whose files the tree is made of.
+func (p *Plan) becomeRoot(s *launch.Program) {
+	if !p.Namespaces.Has(specs.UserNamespace) {
+		return
+	}
+	s.About("become root of the user namespace")
+	if !p.DenySetgroups {
+		s.Setgroups(nil)
+	}
+	s.Setresgid(0)
+	s.Setresuid(0)
+}
+
+// names sets what belongs to the UTS, IPC and network namespaces. /proc is the host's here, and shows the child its own namespaces.
+func (p *Plan) names(s *launch.Program) {
+	if p.Hostname != "" {
+		s.About("hostname %q", p.Hostname)
+		s.Call("sethostname", unix.SYS_SETHOSTNAME, launch.Text(p.Hostname), launch.Value(uint64(len(p.Hostname))))
+	}
+	if p.Domainname != "" {
+		s.About("domainname %q", p.Domainname)
+		s.Call("setdomainname", unix.SYS_SETDOMAINNAME, launch.Text(p.Domainname), launch.Value(uint64(len(p.Domainname))))
+	}
+	keys := make([]string, 0, len(p.Sysctl))
+	for key := range p.Sysctl {
+		keys = append(keys, key)
+	}
+	sort.Strings(keys)
+	for _, key := range keys {
+		s.About("linux.sysctl[%q]", key)
+		s.WriteFile(launch.CWD, "/proc/sys/"+key, p.Sysctl[key])
+	}
+	s.About("")
+}
+
+// confine makes the child what the workload is to be, up to the last moment.
+func (p *Plan) confine(l *Launch, h Held, process Process, slave launch.FD) {
+	s := l.Program
+	if process.Terminal {
+		s.About("terminal")
+		s.Ioctl(slave, "TIOCSCTTY", unix.TIOCSCTTY, launch.Value(0))
+		for fd := 0; fd <= 2; fd++ {
+			s.Dup3(slave, fd)
+		}
+	}
+	s.Call("umask", unix.SYS_UMASK, launch.Value(uint64(process.Umask)))
+	if h.SessionKey != "" {
+		s.About("session keyring")
+		// A kernel without keyrings has nothing to keep apart.
+		s.Call("keyctl", unix.SYS_KEYCTL, launch.Flags(unix.KEYCTL_JOIN_SESSION_KEYRING, "JOIN_SESSION_KEYRING"), launch.Text(h.SessionKey)).Ignore(unix.ENOSYS)
+	}
+	makeCwd(s, process.Cwd)
+	if process.NoNewPrivileges {
+		s.About("process.noNewPrivileges")
+		s.Prctl("PR_SET_NO_NEW_PRIVS", unix.PR_SET_NO_NEW_PRIVS, 1)
+	}
+	if h.Ruleset != nil {
+		s.About("Landlock")
+		s.RestrictSelf(*h.Ruleset)
+	}
+	if h.Overlay != nil {
+		s.About("overlay filter")
+		flags, text := uint64(0), "0"
+		if len(p.Overlay.Notify)+len(p.Overlay.NotifyWhen) > 0 {
+			flags, text = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, "NEW_LISTENER|WAIT_KILLABLE_RECV"
+			l.HasListener = true
+		}
+		step := s.Filter(flags, text, h.Overlay)
+		if l.HasListener {
+			l.Listener = step.Result("listener")
+		}
+	}
+	identity(s, process, h.Spec != nil && !process.NoNewPrivileges, p.DenySetgroups)
+	s.About("process.cwd %s", process.Cwd)
+	s.Chdir(process.Cwd)
+	// A working directory outside the root shows as "(unreachable)...": no leaked descriptor may have led there.
+	cwd := launch.Bytes(make([]byte, unix.PathMax), "cwd")
+	s.Call("getcwd", unix.SYS_GETCWD, cwd, launch.Value(unix.PathMax))
+	s.ExpectByte(cwd, '/', unix.EPERM)
+	findProgram(s, process)
+	s.About("")
+	s.CloseOnExec(firstPreserved + h.Preserve)
+}
+
+// firstPreserved is the descriptor after the standard three.
+const firstPreserved = 3
+
+// makeCwd makes the working directory where the image lacks it, as runc does. What cannot be made is found out by chdir.
+func makeCwd(s *launch.Program, cwd string) {
+	if cwd == "/" {
+		return
+	}
+	there := s.Label("the working directory is there")
+	s.About("process.cwd %s", cwd)
+	s.Call("faccessat", unix.SYS_FACCESSAT, launch.CWD.Arg, launch.Text(cwd), launch.Value(unix.F_OK)).OnSuccess(there).Ignore()
+	for i := 1; i <= len(cwd); i++ {
+		if i == len(cwd) || cwd[i] == '/' {
+			s.Mkdirat(launch.CWD, cwd[:i], 0o755).Ignore()
+		}
+	}
+	s.Mark(there)
+}
+
+const (
+	capabilities = 64 // bits of a capability set
+	sysAdmin     = uint64(1) << unix.CAP_SYS_ADMIN
+)
+
+// identity switches to the process's user and capabilities. keepAdmin leaves CAP_SYS_ADMIN in place: without no_new_privs
+// the spec's filter, which comes last, cannot be installed without it.
+func identity(s *launch.Program, process Process, keepAdmin, denySetgroups bool) {
+	c := process.Capabilities
+	s.About("process.capabilities.bounding")
+	for bit := 0; bit < capabilities; bit++ {
+		if c.Bounding&(1<<bit) == 0 {
+			// The kernel knows fewer than fit the set.
+			s.Prctl("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP, uint64(bit)).Ignore(unix.EINVAL)
+		}
+	}
+	s.About("process.user")
+	s.Prctl("PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS, 1)
+	if !denySetgroups {
+		s.Setgroups(process.Groups)
+	}
+	s.Setresgid(process.GID)
+	s.Setresuid(process.UID)
+	s.Prctl("PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS, 0)
+	s.About("process.capabilities")
+	extra := uint64(0)
+	if keepAdmin {
+		extra = sysAdmin
+	}
+	s.Capset(c.Effective|extra, c.Permitted|extra, c.Inheritable)
+	s.About("process.capabilities.ambient")
+	s.Prctl("PR_CAP_AMBIENT_CLEAR_ALL", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
+	for bit := 0; bit < capabilities; bit++ {
+		if c.Ambient&(1<<bit) != 0 {
+			s.Prctl("PR_CAP_AMBIENT_RAISE", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uint64(bit))
+		}
+	}
+}
+
+// findProgram fails, in the words that tools look for, where the program cannot be executed: create is to say so, not start.
+func findProgram(s *launch.Program, process Process) {
+	name := process.Args[0]
+	found := s.Label("the program is there")
+	single := strings.Contains(name, "/")
+	for _, candidate := range process.candidates() {
+		next := s.Label("try the next place")
+		s.About("exec: %q: is a directory", name)
+		s.Openat2(launch.CWD, candidate, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, 0).OnSuccess(next).Ignore()
+		if single {
+			s.About("exec: %q", name)
+			s.ExecCheck(candidate).OnSuccess(found)
+			s.Mark(next)
+			s.About("exec: %q: is a directory", name)
+			s.Fail(unix.EACCES)
+		} else {
+			s.ExecCheck(candidate).OnSuccess(found).Ignore()
+			s.Mark(next)
+		}
+	}
+	if !single {
+		s.About("exec: %q: executable file not found in $PATH", name)
+		s.Fail(unix.ENOENT)
+	}
+	s.Mark(found)
+}
+
+// execute is what happens after the word to start.
+func (p *Plan) execute(s *launch.Program, h Held, process Process) {
+	s.About("signal mask")
+	s.Unblock()
+	if h.Spec != nil {
+		s.About("linux.seccomp")
+		s.Filter(h.SpecFlags, "spec", h.Spec)
+		c := process.Capabilities
+		if !process.NoNewPrivileges && (c.Effective&sysAdmin == 0 || c.Permitted&sysAdmin == 0) {
+			s.About("process.capabilities")
+			s.Capset(c.Effective, c.Permitted, c.Inheritable)
+		}
+	}
+	argv := launch.Strings(process.Args, "args")
+	env := launch.Strings(process.Env, "environment")
+	candidates := process.candidates()
+	s.About("exec %q", process.Args[0])
+	for i, candidate := range candidates {
+		step := s.Execve(candidate, argv, env)
+		if i < len(candidates)-1 {
+			step.Ignore(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+		}
+	}
+	if len(candidates) == 0 {
+		s.Fail(unix.ENOENT)
+	}
+}
+
+// joined are the setns(2) flags for everything that the container does not share with the caller, and their names. A process cannot
+// join the user namespace that it is in.
+func (n Namespaces) joined(user bool) (uint64, string) {
+	var flags uint64
+	var names []string
+	for _, ns := range n {
+		kind, _ := kindOf(ns.Type)
+		if kind.flag == unix.CLONE_NEWPID || kind.flag == unix.CLONE_NEWUSER && !user {
+			continue // the child is born in the PID namespace
+		}
+		flags |= kind.flag
+		names = append(names, kind.name)
+	}
+	return flags, strings.Join(names, "|")
+}
