@@ -1,0 +1,23 @@
+#ifndef SANDLOCK_CALLER_H
+#define SANDLOCK_CALLER_H
+
+#include <stdint.h>
+
+enum { CALLER_EXIT = 1, CALLER_WORKLOAD = 2 };
+
+// What the monitor tells the calling process.
+struct caller_message {
+  int32_t kind;
+  int32_t value; // CALLER_EXIT: exit code; CALLER_WORKLOAD: pid
+};
+
+// What the calling process tells the monitor: a child of its has ended.
+struct caller_exit {
+  int32_t pid;
+  int32_t status; // as wait4(2) gives it
+};
+
+// The monitor's end of the socket to the calling process; -1 in a process that was not split.
+extern int caller_socket;
+
+#endif

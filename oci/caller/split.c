@@ -1,0 +1,136 @@
+// The split: see doc.go. The calling process stays in this file for the rest of its life.
+#define _GNU_SOURCE
+#include "caller.h"
+#include "seal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int caller_socket = -1;
+
+// The global options that take a value as the next argument; a test compares the list with the command's own.
+const char *const caller_options_with_value[] = {"root", "log", "log-format", "rootless", "config", "profile", "criu", 0};
+
+static int takes_value(const char *option) {
+  if (strchr(option, '=')) return 0;
+  while (*option == '-') option++;
+  for (const char *const *known = caller_options_with_value; *known; known++)
+    if (strcmp(option, *known) == 0) return 1;
+  return 0;
+}
+
+static const char *verb_of(int argc, char **argv) {
+  for (int i = 1; i < argc; i++) {
+    if (argv[i][0] != '-') return argv[i];
+    if (strcmp(argv[i], "--") == 0) return i + 1 < argc ? argv[i + 1] : "";
+    if (takes_value(argv[i])) i++;
+  }
+  return "";
+}
+
+static int code_of(int status) {
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+struct calling {
+  pid_t monitor, workload;
+  int socket;
+  int workload_status; // as wait4(2) gives it, -1 while it runs
+};
+
+// hear takes what the monitor has to say.
+static void hear(struct calling *c) {
+  struct caller_message message;
+  ssize_t n = recv(c->socket, &message, sizeof message, MSG_DONTWAIT);
+  if (n != sizeof message) {
+    // The monitor has closed its end or is dead; in both cases its exit tells the rest.
+    if (n == 0) c->socket = -1;
+    return;
+  }
+  if (message.kind == CALLER_EXIT) _exit(message.value);
+  if (message.kind == CALLER_WORKLOAD) c->workload = message.value;
+}
+
+static void reap(struct calling *c) {
+  int status;
+  pid_t pid;
+  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    // What the monitor said last may still be unread.
+    if (c->socket >= 0) hear(c);
+    if (pid == c->monitor) _exit(c->workload_status >= 0 ? code_of(c->workload_status) : code_of(status));
+    if (pid == c->workload) c->workload_status = status;
+    struct caller_exit ended = {pid, status};
+    // It fails only when the monitor is gone, which the next turn sees.
+    if (c->socket >= 0) (void)!send(c->socket, &ended, sizeof ended, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+}
+
+static void __attribute__((noreturn)) serve(struct calling *c, const sigset_t *wanted) {
+  int signals = signalfd(-1, wanted, SFD_CLOEXEC);
+  if (signals < 0) {
+    perror("sandlock-runtime: signalfd");
+    kill(c->monitor, SIGKILL);
+    _exit(1);
+  }
+  for (;;) {
+    struct pollfd files[] = {{signals, POLLIN, 0}, {c->socket, POLLIN, 0}};
+    if (poll(files, 2, -1) < 0) continue;
+    if (files[1].revents) hear(c);
+    struct signalfd_siginfo got;
+    if (!(files[0].revents & POLLIN) || read(signals, &got, sizeof got) != sizeof got) continue;
+    if (got.ssi_signo == SIGCHLD)
+      reap(c);
+    else
+      kill(c->monitor, (int)got.ssi_signo); // not yet reaped, so the pid is still the monitor's
+  }
+}
+
+static void split(void) {
+  int ends[2];
+  sigset_t wanted, before;
+  // Job control stays with the terminal, and faults of this process are its own.
+  static const int kept[] = {SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGPIPE, SIGURG};
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+    perror("sandlock-runtime: socketpair");
+    _exit(1);
+  }
+  sigfillset(&wanted);
+  for (unsigned i = 0; i < sizeof kept / sizeof kept[0]; i++) sigdelset(&wanted, kept[i]);
+  sigprocmask(SIG_BLOCK, &wanted, &before);
+  pid_t pid = fork();
+  if (pid < 0) {
+    perror("sandlock-runtime: fork");
+    _exit(1);
+  }
+  if (pid == 0) {
+    close(ends[0]);
+    caller_socket = ends[1];
+    // A session of its own: the terminal's signals reach the monitor once, passed on by the caller.
+    setsid();
+    sigprocmask(SIG_SETMASK, &before, 0);
+    return;
+  }
+  close(ends[1]);
+  struct calling c = {.monitor = pid, .workload = -1, .socket = ends[0], .workload_status = -1};
+  signal(SIGCHLD, SIG_DFL);
+  serve(&c, &wanted);
+}
+
+__attribute__((constructor)) static void before_main(int argc, char **argv, char **environment) {
+  const char *verb = verb_of(argc, argv);
+  int stays = strcmp(verb, "create") == 0 || strcmp(verb, "run") == 0;
+  if (!stays && strcmp(verb, "exec") != 0) return;
+  seal(argv, environment);
+  // Whoever shares a PID namespace with this process or its children must not be able to look into them.
+  prctl(PR_SET_DUMPABLE, 0);
+  if (stays) split();
+}

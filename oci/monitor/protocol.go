@@ -1,0 +1,109 @@
+package monitor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The control protocol: one connection, one request, one reply. A message is one packet of a SOCK_SEQPACKET socket, a JSON
+// object of at most maxMessage bytes, with at most one descriptor beside it.
+
+// request is what a verb asks of the monitor.
+type request struct {
+	Verb verb `json:"verb"`
+}
+
+type verb string
+
+const (
+	verbStart  verb = "start"  // let the parked process go on; the reply comes when it runs its program or has failed to
+	verbJoin   verb = "join"   // the reply carries the container's Landlock ruleset, if it has one
+	verbListen verb = "listen" // the request carries a listener that the monitor is to answer
+)
+
+// reply is the monitor's answer; an empty Error is success.
+type reply struct {
+	Error string `json:"error,omitempty"`
+}
+
+const maxMessage = 64 << 10
+
+// send writes one message, with a descriptor unless file is nil.
+func send(c *net.UnixConn, message any, file *os.File) error {
+	data, err := json.Marshal(message)
+	if err != nil {
+		return err
+	}
+	if len(data) > maxMessage {
+		data, err = json.Marshal(reply{Error: "the answer is too long for the control socket"})
+		if err != nil {
+			return err
+		}
+	}
+	var rights []byte
+	if file != nil {
+		rights = unix.UnixRights(int(file.Fd()))
+	}
+	_, _, err = c.WriteMsgUnix(data, rights, nil)
+	return err
+}
+
+// receive reads one message into message, and the descriptor that came with it, which may be nil.
+func receive(c *net.UnixConn, message any) (*os.File, error) {
+	data := make([]byte, maxMessage)
+	rights := make([]byte, unix.CmsgSpace(4))
+	n, oobn, flags, _, err := c.ReadMsgUnix(data, rights)
+	if err != nil {
+		return nil, err
+	}
+	file, err := descriptor(rights[:oobn])
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		err = errors.New("the other side has closed the connection")
+	} else if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		err = errors.New("message too long")
+	} else {
+		err = json.Unmarshal(data[:n], message)
+	}
+	if err != nil {
+		if file != nil {
+			file.Close()
+		}
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return file, nil
+}
+
+// descriptor is the one descriptor in a control message; nil if there is none.
+func descriptor(rights []byte) (*os.File, error) {
+	if len(rights) == 0 {
+		return nil, nil
+	}
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	var file *os.File
+	for i := range messages {
+		fds, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			continue // some other control message
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			if file != nil {
+				unix.Close(fd)
+				continue
+			}
+			file = os.NewFile(uintptr(fd), "received")
+		}
+	}
+	return file, nil
+}
