@@ -1,0 +1,76 @@
+package bundle
+
+import "github.com/opencontainers/runtime-spec/specs-go"
+
+// checkUnsupported refuses what the specification defines and this version does
+// not implement, so that nobody believes it to be in force. Fields of a process
+// are in checkProcess, for they concern exec too.
+func checkUnsupported(spec *specs.Spec) error {
+	for _, section := range []struct {
+		field   string
+		present bool
+	}{
+		{"solaris", spec.Solaris != nil},
+		{"windows", spec.Windows != nil},
+		{"vm", spec.VM != nil},
+		{"zos", spec.ZOS != nil},
+		{"freebsd", spec.FreeBSD != nil},
+	} {
+		if section.present {
+			return unsupported(section.field)
+		}
+	}
+	for i := range spec.Mounts {
+		mount := &spec.Mounts[i]
+		switch {
+		case len(mount.UIDMappings) > 0:
+			return unsupported(at("mounts", i) + ".uidMappings")
+		case len(mount.GIDMappings) > 0:
+			return unsupported(at("mounts", i) + ".gidMappings")
+		}
+		for j, option := range mount.Options {
+			if option == "idmap" || option == "ridmap" {
+				return invalid(at(at("mounts", i)+".options", j), "%s: not supported by this version", option)
+			}
+		}
+	}
+	linux := spec.Linux
+	if linux == nil {
+		return nil
+	}
+	for _, section := range []struct {
+		field   string
+		present bool
+	}{
+		{"linux.intelRdt", linux.IntelRdt != nil},
+		{"linux.memoryPolicy", linux.MemoryPolicy != nil},
+		{"linux.netDevices", len(linux.NetDevices) > 0},
+		{"linux.personality", linux.Personality != nil},
+		{"linux.mountLabel", linux.MountLabel != ""},
+	} {
+		if section.present {
+			return unsupported(section.field)
+		}
+	}
+	return nil
+}
+
+// checkUnsupportedProcess is checkUnsupported for a process, whose fields are
+// named with prefix before them.
+func checkUnsupportedProcess(prefix string, process *specs.Process) error {
+	for _, section := range []struct {
+		field   string
+		present bool
+	}{
+		{"scheduler", process.Scheduler != nil},
+		{"ioPriority", process.IOPriority != nil},
+		{"execCPUAffinity", process.ExecCPUAffinity != nil},
+		{"apparmorProfile", process.ApparmorProfile != ""},
+		{"selinuxLabel", process.SelinuxLabel != ""},
+	} {
+		if section.present {
+			return unsupported(prefix + section.field)
+		}
+	}
+	return nil
+}
