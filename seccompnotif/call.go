@@ -16,7 +16,7 @@ var ErrGone = errors.New("the notification is no longer valid")
 // notification. Its methods may be called from several goroutines at once.
 type Call struct {
 	listener *listener
-	index    *Index
+	index    *processIndex
 	n        notification
 }
 

@@ -2,6 +2,9 @@ package seccompnotif
 
 import (
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,9 +24,18 @@ type Config struct {
 	Log func(format string, args ...any)
 }
 
-// Supervisor answers the notifications of its listeners.
+// Supervisor answers the notifications of its listeners. Its methods are safe for concurrent use.
 type Supervisor struct {
-	config Config
+	config       Config
+	watch        *watcher
+	index        *processIndex
+	inFlight     atomic.Int32
+	deferTimeout time.Duration // DeferTimeout, but for tests
+
+	mu        sync.Mutex
+	idle      sync.Cond // the last listener is done
+	listeners map[*listener]struct{}
+	closed    bool
 }
 
 // New returns a supervisor without listeners.
@@ -31,31 +43,91 @@ func New(config Config) (*Supervisor, error) {
 	if config.Table == nil {
 		return nil, errors.New("seccomp supervisor: no table of handlers")
 	}
-	return &Supervisor{config: config}, nil
+	if _, err := kernelSizes(); err != nil {
+		return nil, err
+	}
+	watch, err := newWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("seccomp supervisor: %w", err)
+	}
+	s := &Supervisor{
+		config:       config,
+		watch:        watch,
+		index:        newProcessIndex(watch),
+		deferTimeout: DeferTimeout,
+		listeners:    map[*listener]struct{}{},
+	}
+	s.idle.L = &s.mu
+	return s, nil
 }
 
 // Attach takes over listener, a seccomp notification descriptor, and answers its notifications until the last task under its
 // filter is gone or the supervisor is closed. The descriptor belongs to the supervisor from then on, even if Attach fails.
-func (s *Supervisor) Attach(listener int) error { panic("not yet") }
+func (s *Supervisor) Attach(fd int) error {
+	l, err := newListener(fd, s.watch.epfd)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		l.release()
+		return errors.New("seccomp supervisor: closed")
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	// Linux wakes a receiver whose last guest is gone only since 6.11: the hang-up is watched for besides.
+	if err := s.watch.add(&l.watched, l.fd, 0, l.close); err != nil {
+		s.detach(l)
+		return fmt.Errorf("seccomp listener: %w", err)
+	}
+	go s.serve(l)
+	return nil
+}
 
-// Wait returns when every listener attached so far is done.
-func (s *Supervisor) Wait() { panic("not yet") }
+// detach forgets l, whose loop has ended or never began.
+func (s *Supervisor) detach(l *listener) {
+	s.watch.remove(&l.watched)
+	l.close()
+	l.release()
+	s.mu.Lock()
+	delete(s.listeners, l)
+	if len(s.listeners) == 0 {
+		s.idle.Broadcast()
+	}
+	s.mu.Unlock()
+}
 
-// Close ends every listener. Tasks that wait for an answer, and every later notified call, get ENOSYS from the kernel.
-func (s *Supervisor) Close() error { panic("not yet") }
+// Wait returns when no listener is left. Functions given to [Defer] may still be running.
+func (s *Supervisor) Wait() {
+	s.mu.Lock()
+	for len(s.listeners) > 0 {
+		s.idle.Wait()
+	}
+	s.mu.Unlock()
+}
 
-// Held is a notification kept by [Hold].
-type Held struct{ call *Call }
-type listener struct{ fd int }
+// Close ends every listener and returns when their loops have ended. Tasks that wait for an answer, and every later notified
+// call, get ENOSYS from the kernel. It must not be called by a handler.
+func (s *Supervisor) Close() error {
+	s.mu.Lock()
+	first := !s.closed
+	s.closed = true
+	for l := range s.listeners {
+		l.close()
+	}
+	s.mu.Unlock()
+	s.Wait()
+	if !first {
+		return nil
+	}
+	err := s.watch.close()
+	s.index.close()
+	return err
+}
 
-// Index
-type Index struct{}
-
-// Process
-type Process struct{}
-
-func (c *Call) ReadMemory(addr uint64, into []byte) error          { panic("not yet") }
-func (c *Call) WriteMemory(addr uint64, from []byte) error         { panic("not yet") }
-func (c *Call) ReadString(addr uint64, limit int) (string, error) { panic("not yet") }
-func (c *Call) File(fd int) (int, error)                           { panic("not yet") }
-func (c *Call) Process() (*Process, error)                         { panic("not yet") }
+func (s *Supervisor) logf(format string, args ...any) {
+	if s.config.Log != nil {
+		s.config.Log(format, args...)
+	}
+}

@@ -1,0 +1,10 @@
+package seccompnotif
+
+import "golang.org/x/sys/unix"
+
+// nativeAuditArch is what seccomp_data.arch holds for a native system call.
+const nativeAuditArch = unix.AUDIT_ARCH_X86_64
+
+// foreignBit is __X32_SYSCALL_BIT of <asm/unistd.h>: numbers from it on are those of the x32 ABI, which has the same audit
+// architecture as the native one.
+const foreignBit = 0x40000000

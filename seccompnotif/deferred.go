@@ -1,0 +1,131 @@
+package seccompnotif
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// deferred is one function given to Defer.
+type deferred struct {
+	mu       sync.Mutex
+	answered bool
+}
+
+// claim returns true to the one who may answer. then runs before anybody else is told otherwise.
+func (d *deferred) claim(then func()) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.answered {
+		return false
+	}
+	d.answered = true
+	if then != nil {
+		then()
+	}
+	return true
+}
+
+// startDeferred runs f on a worker and answers c with what it returns.
+func (s *Supervisor) startDeferred(c *Call, f func() Action) {
+	if s.inFlight.Add(1) > MaxDeferred {
+		s.inFlight.Add(-1)
+		s.fail(c, unix.EAGAIN)
+		return
+	}
+	if !c.listener.acquire() {
+		s.inFlight.Add(-1)
+		return
+	}
+	d := &deferred{}
+	// The late answer is given under the lock: once the worker has lost its claim it may release the listener.
+	late := time.AfterFunc(s.deferTimeout, func() {
+		d.claim(func() {
+			s.logf("deferred answer to %s of thread %d is late: denied", syscallLabel(c.Syscall()), c.PID())
+			s.fail(c, unix.EIO)
+		})
+	})
+	go func() {
+		// The place is held until f returns, also past the time-out: what is bounded is how many run.
+		defer s.inFlight.Add(-1)
+		defer c.listener.release()
+		a := s.runDeferred(c, f)
+		if !d.claim(nil) {
+			discard(a)
+			return
+		}
+		late.Stop()
+		s.finish(c, a)
+	}()
+}
+
+// runDeferred calls f and turns what it must not do into EIO.
+func (s *Supervisor) runDeferred(c *Call, f func() Action) (a Action) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.logf("deferred answer to %s of thread %d panicked: %v", syscallLabel(c.Syscall()), c.PID(), r)
+			a = Errno(unix.EIO)
+		}
+	}()
+	return f()
+}
+
+// finish performs an action that comes from elsewhere than the loop, where nothing can be deferred any more.
+func (s *Supervisor) finish(c *Call, a Action) {
+	switch a.kind {
+	case actDefer:
+		s.fail(c, unix.EIO)
+	case actHold:
+		s.hold(c, a.more.keep)
+	default:
+		s.perform(c, a)
+	}
+}
+
+// Held is a notification that [Hold] kept. Its methods may be called from any goroutine.
+type Held struct {
+	supervisor *Supervisor
+	call       *Call
+
+	mu       sync.Mutex
+	answered bool
+}
+
+// hold gives c to keep. If that fails the call is denied.
+func (s *Supervisor) hold(c *Call, keep func(*Held)) {
+	if !c.listener.acquire() {
+		return
+	}
+	h := &Held{supervisor: s, call: c}
+	defer func() {
+		if r := recover(); r != nil {
+			s.logf("keeper of %s of thread %d panicked: %v", syscallLabel(c.Syscall()), c.PID(), r)
+			_ = h.Answer(Errno(unix.EIO)) // unless keep has answered before it panicked
+		}
+	}()
+	keep(h)
+}
+
+// Call returns the notification, to be used only until it is answered.
+func (h *Held) Call() *Call { return h.call }
+
+// Answer performs a and ends the wait. An action of [Hold] or [Defer] answers EIO. A second answer is an error; that the
+// guest is gone is none.
+func (h *Held) Answer(a Action) error {
+	h.mu.Lock()
+	answered := h.answered
+	h.answered = true
+	h.mu.Unlock()
+	if answered {
+		discard(a)
+		return errors.New("held notification: already answered")
+	}
+	defer h.call.listener.release()
+	if a.kind == actHold || a.kind == actDefer {
+		a = Errno(unix.EIO)
+	}
+	h.supervisor.perform(h.call, a)
+	return nil
+}

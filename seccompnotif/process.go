@@ -1,0 +1,278 @@
+package seccompnotif
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a process that has produced a notification. Its identity is the pid together with the start time: a recycled
+// pid is another Process. Its methods are safe for concurrent use and keep working, with ESRCH, after the process is gone.
+type Process struct {
+	pid   int
+	start uint64
+	pidfd pidfd
+	watch watch
+}
+
+// PID returns the process id (of the thread group) in the supervisor's pid namespace.
+func (p *Process) PID() int { return p.pid }
+
+// StartTime returns when the process started, in clock ticks after boot, as field 22 of proc_pid_stat(5).
+func (p *Process) StartTime() uint64 { return p.start }
+
+// Signal sends signal to the process. ESRCH means that it is gone; its pid's next owner is never signalled.
+func (p *Process) Signal(signal unix.Signal) error {
+	return p.pidfd.use(func(fd int) error { return unix.PidfdSendSignal(fd, signal, nil, 0) })
+}
+
+// OpenPIDFD returns a pidfd of the process, close-on-exec, which the caller closes.
+func (p *Process) OpenPIDFD() (int, error) {
+	duplicate := -1
+	err := p.pidfd.use(func(fd int) (err error) {
+		duplicate, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		return err
+	})
+	return duplicate, err
+}
+
+// Exited tells whether the process has ended.
+func (p *Process) Exited() bool { return p.pidfd.exited() }
+
+// thread is a task that has produced a notification and is not the leader of its process.
+type thread struct {
+	process *Process
+	pidfd   pidfd // made with PIDFD_THREAD
+	watch   watch
+}
+
+// processIndex holds every process that has produced a notification, until it exits.
+type processIndex struct {
+	watcher *watcher
+	limit   int // entries of both kinds; each costs a descriptor
+
+	mu        sync.RWMutex
+	processes map[int]*Process // by pid
+	threads   map[int]*thread  // by tid; empty where the kernel lacks PIDFD_THREAD
+	closed    bool
+}
+
+func newProcessIndex(w *watcher) *processIndex {
+	x := &processIndex{watcher: w, limit: indexLimit(), processes: map[int]*Process{}, threads: map[int]*thread{}}
+	w.sweep = x.sweep
+	return x
+}
+
+// indexLimit leaves half of the descriptors that this process may open to everything else.
+func indexLimit() int {
+	const unlimited = 1 << 19
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		return 512 // half of the kernel's own default
+	}
+	return int(min(r.Cur/2, unlimited))
+}
+
+// errIndexFull is what happens to the notification of a process too many.
+var errIndexFull = fmt.Errorf("process index is full: %w", unix.EMFILE)
+
+// Process returns the record of the process that made the call. It is made at the process's first notification and dropped
+// when it exits.
+func (c *Call) Process() (*Process, error) {
+	p, _, err := c.index.find(c)
+	if err != nil {
+		return nil, fmt.Errorf("process of thread %d: %w", c.PID(), err)
+	}
+	return p, nil
+}
+
+// find returns the process of c, and its thread if the caller is not the leader and threads have pidfds.
+func (x *processIndex) find(c *Call) (*Process, *thread, error) {
+	if p, t := x.lookup(c.PID()); p != nil {
+		// While the task has not exited, its number is its own.
+		if t == nil && !p.pidfd.exited() || t != nil && !t.pidfd.exited() {
+			return p, t, nil
+		}
+		x.drop(c.PID(), p, t)
+	}
+	return x.enter(c)
+}
+
+func (x *processIndex) lookup(tid int) (*Process, *thread) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if p := x.processes[tid]; p != nil {
+		return p, nil
+	}
+	if t := x.threads[tid]; t != nil {
+		return t.process, t
+	}
+	return nil, nil
+}
+
+// enter finds out who made c and puts it into the index. What it learns through numbers is of the caller only if the caller
+// still waits afterwards.
+func (x *processIndex) enter(c *Call) (*Process, *thread, error) {
+	tid := c.PID()
+	leader, err := openPIDFD(tid, 0)
+	switch {
+	case err == nil:
+		p, err := x.enterProcess(c, tid, leader)
+		return p, nil, err
+	case !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT): // what kernels say to a thread that leads no process
+		return nil, nil, gone(c, err)
+	}
+	tgid, err := threadGroup(tid)
+	if err != nil {
+		return nil, nil, gone(c, err)
+	}
+	p, _ := x.lookup(tgid)
+	if p == nil || p.pid != tgid || p.pidfd.exited() {
+		if leader, err = openPIDFD(tgid, 0); err != nil {
+			return nil, nil, gone(c, err)
+		}
+		if p, err = x.enterProcess(c, tgid, leader); err != nil {
+			return nil, nil, err
+		}
+	} else if !c.Valid() {
+		return nil, nil, ErrGone
+	}
+	if !pidfdThreadKnown() {
+		return p, nil, nil
+	}
+	t, err := x.enterThread(c, tid, p)
+	return p, t, err
+}
+
+// enterProcess makes the record of the process pid, with fd as its pidfd, which it takes over.
+func (x *processIndex) enterProcess(c *Call, pid, fd int) (*Process, error) {
+	start, err := startTime(pid)
+	if err == nil && !c.Valid() {
+		err = ErrGone
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, gone(c, err)
+	}
+	p := &Process{pid: pid, start: start, pidfd: pidfd{fd: fd}}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if old := x.processes[pid]; old != nil {
+		if old.start == start && !old.pidfd.exited() { // another thread of it was faster
+			p.pidfd.close()
+			return old, nil
+		}
+		x.forget(old)
+	}
+	if err := x.admit(&p.watch, fd, func() { x.drop(pid, p, nil) }); err != nil {
+		p.pidfd.close()
+		return nil, err
+	}
+	x.processes[pid] = p
+	return p, nil
+}
+
+// enterThread makes the record of the thread tid of p.
+func (x *processIndex) enterThread(c *Call, tid int, p *Process) (*thread, error) {
+	fd, err := openPIDFD(tid, pidfdThread)
+	if err != nil {
+		return nil, gone(c, err)
+	}
+	t := &thread{process: p, pidfd: pidfd{fd: fd}}
+	if !c.Valid() {
+		t.pidfd.close()
+		return nil, ErrGone
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if old := x.threads[tid]; old != nil {
+		x.watcher.remove(&old.watch)
+		old.pidfd.close()
+		delete(x.threads, tid)
+	}
+	if err := x.admit(&t.watch, fd, func() { x.drop(tid, p, t) }); err != nil {
+		t.pidfd.close()
+		return nil, err
+	}
+	x.threads[tid] = t
+	return t, nil
+}
+
+// admit watches one more pidfd for its exit, if there is room. The index is locked.
+func (x *processIndex) admit(w *watch, fd int, exited func()) error {
+	if x.closed {
+		return ErrGone
+	}
+	if len(x.processes)+len(x.threads) >= x.limit {
+		return errIndexFull
+	}
+	return x.watcher.add(w, fd, unix.EPOLLIN, exited)
+}
+
+// gone turns an error that comes of the caller's end into ErrGone.
+func gone(c *Call, err error) error {
+	if errors.Is(err, ErrGone) || !c.Valid() {
+		return ErrGone
+	}
+	return err
+}
+
+// drop removes p, which has exited, or with t not nil that thread of it, whose number is tid.
+func (x *processIndex) drop(tid int, p *Process, t *thread) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if t == nil {
+		x.forget(p)
+	} else {
+		x.forgetThread(tid, t)
+	}
+}
+
+// forget removes p and its threads from the index, which is locked, and closes their pidfds.
+func (x *processIndex) forget(p *Process) {
+	x.watcher.remove(&p.watch)
+	p.pidfd.close()
+	if x.processes[p.pid] == p {
+		delete(x.processes, p.pid)
+	}
+	for tid, t := range x.threads {
+		if t.process == p {
+			x.forgetThread(tid, t)
+		}
+	}
+}
+
+func (x *processIndex) forgetThread(tid int, t *thread) {
+	x.watcher.remove(&t.watch)
+	t.pidfd.close()
+	if x.threads[tid] == t {
+		delete(x.threads, tid)
+	}
+}
+
+// sweep drops what has exited without the watcher's being told.
+func (x *processIndex) sweep() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, p := range x.processes {
+		if p.pidfd.exited() {
+			x.forget(p)
+		}
+	}
+	for tid, t := range x.threads {
+		if t.pidfd.exited() {
+			x.forgetThread(tid, t)
+		}
+	}
+}
+
+func (x *processIndex) close() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.closed = true
+	for _, p := range x.processes {
+		x.forget(p)
+	}
+}
