@@ -235,7 +235,7 @@ func containerPath(name string) (string, error) {
 		return "", fmt.Errorf("%q: has a NUL byte", name)
 	case slices.Contains(strings.Split(name, "/"), ".."):
 		// Where a component is a link, the name without .. would mean another place.
-		return "", fmt.Errorf("%q: must not contain ..", name)
+		return "", fmt.Errorf("%q: has a .. component", name)
 	}
 	return path.Clean(name), nil
 }

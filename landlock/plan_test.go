@@ -142,7 +142,7 @@ func TestPlanRefuses(t *testing.T) {
 		{Request{}, 0, ErrAbsent.Error()},
 		{Request{Read: []string{"usr"}}, 7, `filesystem.read: "usr": not an absolute path`},
 		{Request{Write: []string{""}}, 7, `filesystem.write: a path is empty`},
-		{Request{Write: []string{"/a/../b"}}, 7, `filesystem.write: "/a/../b": must not contain ..`},
+		{Request{Write: []string{"/a/../b"}}, 7, `filesystem.write: "/a/../b": has a .. component`},
 		{Request{Read: []string{"/a\x00b"}}, 7, `filesystem.read: "/a\x00b": has a NUL byte`},
 		{Request{Modes: map[Protection]Mode{"fs_all": Off}}, 7, `protection.fs_all: there is no such protection`},
 		{Request{Modes: map[Protection]Mode{NetTCP: "maybe"}}, 7, `protection.net_tcp: "maybe" is none of strict, degrade, off`},
