@@ -69,10 +69,16 @@ func Denials(base []Denial, deny, allow SyscallList) ([]Denial, error) {
 		}
 	}
 	for _, name := range deny.groups {
-		ds = append(ds, findGroup(name).members()...)
+		for _, d := range findGroup(name).members() {
+			if !slices.ContainsFunc(ds, func(have Denial) bool { return have.Group == d.Group && have.Syscall == d.Syscall }) {
+				ds = append(ds, d)
+			}
+		}
 	}
 	for _, name := range deny.syscalls {
-		ds = append(ds, Denial{Syscall: name, Errno: unix.EPERM})
+		if !slices.ContainsFunc(ds, func(have Denial) bool { return have.Syscall == name && len(have.When) == 0 }) {
+			ds = append(ds, Denial{Syscall: name, Errno: unix.EPERM})
+		}
 	}
 	return ds, nil
 }

@@ -51,7 +51,9 @@ func main() {
 	}
 }
 
-func syscallName(constant string) string { return strings.ToLower(strings.TrimPrefix(constant, "SYS_")) }
+func syscallName(constant string) string {
+	return strings.ToLower(strings.TrimPrefix(constant, "SYS_"))
+}
 
 func syscalls(file string) ([]string, error) {
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
