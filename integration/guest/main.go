@@ -14,7 +14,6 @@ import (
 var verbs = map[string]func(args []string) (string, error){
 	"network":   network,
 	"socket":    socket,
-	"fds":       openDescriptors,
 	"overwrite": overwriteRuntime,
 }
 

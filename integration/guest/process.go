@@ -6,30 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// openDescriptors lists the descriptors the guest was started with, as "number=what it is".
-func openDescriptors([]string) (string, error) {
-	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", err
-	}
-	var list []string
-	for fd := range 1024 {
-		if fd == dir {
-			continue
-		}
-		if target, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err == nil && !strings.HasPrefix(target, "anon_inode:[event") {
-			list = append(list, fmt.Sprintf("%d=%s", fd, target)) // epoll and eventfd are this program's own
-		}
-	}
-	return strings.Join(list, " "), nil
-}
 
 // overwriteRuntime watches for a process whose program is not the root's own (a runtime on its way into the container),
 // and tries to open that program for writing, as CVE-2019-5736 did. It ends when the file /stop appears, and prints
