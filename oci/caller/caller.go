@@ -13,14 +13,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Process is the calling process, as the monitor sees it.
+// Process is the calling process, as the monitor sees it. Its methods are safe for concurrent use.
 type Process struct {
 	socket *os.File
+	gone   chan struct{} // closed when the calling process has ended, or been let go of
+
+	mu    sync.Mutex
+	news  sync.Cond
+	ended map[int]unix.WaitStatus // its children that have ended
 }
 
 // Find returns the calling process, or nil in a process that was not split from one.
@@ -32,7 +38,10 @@ func Find() *Process {
 	C.caller_socket = -1
 	// Non-blocking, so that the runtime's poller waits on it. An error shows at the first use.
 	_ = unix.SetNonblock(fd, true)
-	return &Process{os.NewFile(uintptr(fd), "caller")}
+	p := &Process{socket: os.NewFile(uintptr(fd), "caller"), gone: make(chan struct{}), ended: make(map[int]unix.WaitStatus)}
+	p.news.L = &p.mu
+	go p.listen()
+	return p
 }
 
 // Finish has the calling process exit with code, and lets go of it.
@@ -54,19 +63,69 @@ func (p *Process) tell(m C.struct_caller_message) error {
 	return nil
 }
 
-// ErrGone means that the calling process has ended.
+// listen takes what the calling process says, until it ends.
+func (p *Process) listen() {
+	for {
+		var m C.struct_caller_exit
+		b := unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m))
+		if n, err := p.socket.Read(b); err != nil || n != len(b) {
+			break
+		}
+		p.mu.Lock()
+		p.ended[int(m.pid)] = unix.WaitStatus(m.status)
+		p.news.Broadcast()
+		p.mu.Unlock()
+	}
+	p.mu.Lock()
+	close(p.gone)
+	p.news.Broadcast()
+	p.mu.Unlock()
+}
+
+// Gone says whether the calling process has ended.
+func (p *Process) Gone() bool {
+	select {
+	case <-p.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// OnGone calls f once when the calling process ends, unless stop has been called before. When stop has returned, f is not running.
+func (p *Process) OnGone(f func()) (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-p.gone:
+			f()
+		case <-quit:
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+	}
+}
+
+// ErrGone means that the calling process has ended before what was waited for.
 var ErrGone = errors.New("the calling process has ended")
 
-// Exited blocks until a child of the calling process has ended, and returns its pid and status. It returns [ErrGone] when
-// the calling process is no more.
-func (p *Process) Exited() (pid int, status unix.WaitStatus, err error) {
-	var m C.struct_caller_exit
-	b := unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m))
-	n, err := p.socket.Read(b)
-	if err != nil || n != len(b) {
-		return 0, 0, ErrGone
+// Exited blocks until the calling process has reaped its child pid, and returns how that ended. It returns [ErrGone] when the calling process is
+// no more.
+func (p *Process) Exited(pid int) (unix.WaitStatus, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		if status, ok := p.ended[pid]; ok {
+			return status, nil
+		}
+		if p.Gone() {
+			return 0, ErrGone
+		}
+		p.news.Wait()
 	}
-	return int(m.pid), unix.WaitStatus(m.status), nil
 }
 
 // OptionsWithValue are the global options that the constructor knows to be followed by a value.

@@ -23,8 +23,8 @@ type Process struct {
 	Rlimits         []Rlimit     `json:"rlimits,omitempty"`
 	OOMScoreAdj     *int         `json:"oomScoreAdj,omitempty"`
 	Terminal        bool         `json:"terminal,omitempty"`
-	// ConsoleSize is rows and columns of a terminal, 0 for the kernel's default.
-	ConsoleSize [2]uint16 `json:"consoleSize"`
+	// ConsoleSize is the terminal's, nil for the kernel's default.
+	ConsoleSize *specs.Box `json:"consoleSize,omitempty"`
 }
 
 // Capabilities are the five sets of capabilities(7); bit i is capability i.
@@ -63,8 +63,8 @@ func NewProcess(p *specs.Process, home string) Process {
 	if p.User.Umask != nil {
 		out.Umask = *p.User.Umask
 	}
-	if p.Terminal && p.ConsoleSize != nil {
-		out.ConsoleSize = [2]uint16{uint16(p.ConsoleSize.Height), uint16(p.ConsoleSize.Width)}
+	if p.Terminal {
+		out.ConsoleSize = p.ConsoleSize
 	}
 	for _, r := range p.Rlimits {
 		out.Rlimits = append(out.Rlimits, Rlimit{r.Type, r.Soft, r.Hard})
@@ -112,8 +112,8 @@ func environment(env []string, home string) []string {
 	return out
 }
 
-// candidates are the paths at which the process's program may be, in the order of its PATH.
-func (p Process) candidates() []string {
+// Candidates are the paths at which the process's program may be, in the order of its PATH.
+func (p Process) Candidates() []string {
 	name := p.Args[0]
 	if strings.Contains(name, "/") {
 		return []string{name}

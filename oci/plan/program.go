@@ -48,7 +48,7 @@ type Launch struct {
 const noUmask = 0
 
 // Init is the launch program of the container's first process.
-func (p *Plan) Init(h Held) (*Launch, error) {
+func (p *Plan) Init(h Held) *Launch {
 	l := &Launch{Program: launch.New()}
 	s := l.Program
 	birth := p.Namespaces.birth()
@@ -69,10 +69,7 @@ func (p *Plan) Init(h Held) (*Launch, error) {
 	}
 	p.names(s)
 
-	root, err := h.Sources.Steps(s)
-	if err != nil {
-		return nil, err
-	}
+	root := h.Sources.Steps(s)
 	l.Root = root
 	var slave launch.FD
 	if p.Process.Terminal {
@@ -82,17 +79,19 @@ func (p *Plan) Init(h Held) (*Launch, error) {
 	}
 	s.About("")
 	l.Mounted = s.Sync("the mount map is real")
-	if err := h.Sources.Pivot(s, root); err != nil {
-		return nil, err
+	h.Sources.Pivot(s, root)
+	if len(h.Null) > 0 {
+		chroot.ReopenNull(s, root, h.Null...)
 	}
+	h.Sources.Finish(s, root)
 	p.confine(l, h, p.Process, slave)
 	l.Parked = s.Sync("parked before execve")
 	p.execute(s, h, p.Process)
-	return l, nil
+	return l
 }
 
 // Exec is the launch program of a process that joins the container.
-func (p *Plan) Exec(h Held, process Process, sameUser bool) (*Launch, error) {
+func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 	l := &Launch{Program: launch.New()}
 	s := l.Program
 	// In its cgroup before it is in the container, so that nobody there can hinder it.
@@ -117,7 +116,7 @@ func (p *Plan) Exec(h Held, process Process, sameUser bool) (*Launch, error) {
 	p.confine(l, h, process, slave)
 	l.Parked = s.Sync("parked before execve")
 	p.execute(s, h, process)
-	return l, nil
+	return l
 }
 
 // enterCgroup moves the child; see [cgroup.Entrance] for why it does so itself.
@@ -219,7 +218,7 @@ func (p *Plan) confine(l *Launch, h Held, process Process, slave launch.FD) {
 	if h.Overlay != nil {
 		s.About("overlay filter")
 		flags, text := uint64(0), "0"
-		if len(p.Overlay.Notify)+len(p.Overlay.NotifyWhen) > 0 {
+		if p.Supervised() {
 			flags, text = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, "NEW_LISTENER|WAIT_KILLABLE_RECV"
 			l.HasListener = true
 		}
@@ -303,7 +302,7 @@ func findProgram(s *launch.Program, process Process) {
 	name := process.Args[0]
 	found := s.Label("the program is there")
 	single := strings.Contains(name, "/")
-	for _, candidate := range process.candidates() {
+	for _, candidate := range process.Candidates() {
 		next := s.Label("try the next place")
 		s.About("exec: %q: is a directory", name)
 		s.Openat2(launch.CWD, candidate, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, 0).OnSuccess(next).Ignore()
@@ -340,7 +339,7 @@ func (p *Plan) execute(s *launch.Program, h Held, process Process) {
 	}
 	argv := launch.Strings(process.Args, "args")
 	env := launch.Strings(process.Env, "environment")
-	candidates := process.candidates()
+	candidates := process.Candidates()
 	s.About("exec %q", process.Args[0])
 	for i, candidate := range candidates {
 		step := s.Execve(candidate, argv, env)

@@ -1,0 +1,100 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/oci/caller"
+	"github.com/sandlock/sandlock-runtime/oci/cgroup"
+	"github.com/sandlock/sandlock-runtime/oci/launch"
+	"github.com/sandlock/sandlock-runtime/oci/plan"
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
+)
+
+// Request is what a container is made from.
+type Request struct {
+	Plan   *plan.Plan
+	Hooks  *specs.Hooks
+	Cgroup *cgroup.Manager // prepared
+	// State is the container's state for hooks: everything but pid and status.
+	State specs.State
+	// Caller is the process that this one was split from, which is to be the parent of the container's first process; nil to be
+	// the parent oneself.
+	Caller *caller.Process
+	// PreserveFDs is how many descriptors from 3 up the first process keeps.
+	PreserveFDs int
+	// NewKeyring gives the container a session keyring of its own.
+	NewKeyring bool
+	// FilterCache is a directory for compiled filters.
+	FilterCache string
+	// Console takes the master of the first process's terminal, where it has one.
+	Console func(master *os.File) error
+	// Denied is told of each denial. It must be quick and safe for concurrent use.
+	Denied func(Denial)
+	Log    *logrus.Logger
+}
+
+// Monitor is a container in the hands of its monitor. Its methods are safe for concurrent use once [Launch] has returned.
+type Monitor struct {
+	request    Request
+	supervisor *seccompnotif.Supervisor
+	ruleset    *os.File // nil without Landlock
+	leash      *leash
+
+	pid  int
+	init *os.File // pidfd of the container's first process
+
+	mu      sync.Mutex
+	parked  *launch.Child // nil once started
+	started bool
+}
+
+// PID is the container's first process's, in the monitor's PID namespace.
+func (m *Monitor) PID() int { return m.pid }
+
+// Waited blocks until the container's first process has ended. It may still be a zombie then.
+func (m *Monitor) Waited() {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(m.init.Fd()), Events: unix.POLLIN}}, -1)
+		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// Signal sends a signal to the container's first process; it is no error that it has ended.
+func (m *Monitor) Signal(signal unix.Signal) error {
+	err := unix.PidfdSendSignal(int(m.init.Fd()), signal, nil, 0)
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("signalling the container's init: %w", err)
+	}
+	return nil
+}
+
+// Close ends a container under construction, or lets go of one that has ended.
+func (m *Monitor) Close() {
+	if m.init != nil {
+		_ = m.Signal(unix.SIGKILL)
+		m.Waited()
+	}
+	if m.parked != nil {
+		m.parked.Close()
+	}
+	if m.leash != nil {
+		m.leash.release()
+	}
+	if m.supervisor != nil {
+		_ = m.supervisor.Close() // the workload is gone, and nobody waits for answers
+	}
+	for _, f := range []*os.File{m.ruleset, m.init} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package monitor
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/sandlock/sandlock-runtime/netfilter"
+	"github.com/sandlock/sandlock-runtime/oci/plan"
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
+)
+
+// Denial is a call of the workload that the policy has refused.
+type Denial = netfilter.Denial
+
+// supervise makes the supervisor with the plan's handlers, the first time, and hands it a listener.
+func (m *Monitor) supervise(listener *os.File) error {
+	if m.supervisor == nil {
+		if err := m.newSupervisor(); err != nil {
+			listener.Close()
+			return err
+		}
+	}
+	// The supervisor takes the descriptor over; it must not be closed with the file.
+	fd, err := unix.FcntlInt(listener.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	listener.Close()
+	if err != nil {
+		return fmt.Errorf("seccomp listener: %w", err)
+	}
+	return m.supervisor.Attach(fd)
+}
+
+func (m *Monitor) newSupervisor() error {
+	p := m.request.Plan
+	table := seccompnotif.NewTable()
+	if len(p.Network.Notifications()) > 0 {
+		egress, err := netfilter.NewEgress(netfilter.EgressConfig{
+			Policy: p.Network, OnDenial: m.request.Denied,
+			SharedAbstract: !p.Namespaces.Has(specs.NetworkNamespace) && !scoped(p),
+		})
+		if err != nil {
+			return err
+		}
+		egress.Register(table)
+	}
+	built, err := table.Build()
+	if err != nil {
+		return err
+	}
+	m.supervisor, err = seccompnotif.New(seccompnotif.Config{Table: built, Log: m.request.Log.Warnf})
+	return err
+}
+
+// scoped says whether Landlock keeps the container from abstract Unix sockets outside.
+func scoped(p *plan.Plan) bool {
+	return p.Landlock != nil && p.Landlock.Handled.Scope != 0
+}

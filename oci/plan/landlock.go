@@ -1,0 +1,74 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/sandlock/sandlock-runtime/landlock"
+	"github.com/sandlock/sandlock-runtime/oci/policy"
+)
+
+// planLandlock decides the ruleset. It is on by default, over the whole root, because it stops what a leaked descriptor of the
+// host would reach; only where the spec lets the workload mount, which no Landlocked task can, is the default left off.
+func (p *Plan) planLandlock(r Request) error {
+	files := r.Policy.Filesystem
+	asked := files.Restricted || len(files.Deny) > 0
+	ports, portsOnly := p.Network.TCPPortsOnly()
+
+	request := landlock.Request{Modes: make(map[landlock.Protection]landlock.Mode)}
+	if !asked {
+		// Nobody asked for these by a path list: an older kernel does as much of it as it can, and the plan says what it does not.
+		for _, protection := range []landlock.Protection{landlock.FSRefer, landlock.FSTruncate, landlock.FSIoctlDev} {
+			request.Modes[protection] = landlock.Degrade
+		}
+	}
+	for _, name := range policy.ProtectionNames() {
+		if level := r.Policy.Protection(name); level != policy.Strict {
+			request.Modes[landlock.Protection(name)] = landlock.Mode(level)
+		}
+	}
+	if files.Restricted {
+		request.Read, request.Write = orEmpty(files.Read), orEmpty(files.Write)
+		request.Keep = landlock.DefaultKeep()
+	}
+	if portsOnly {
+		request.ConnectTCP = append([]uint16{}, ports...)
+	}
+	if !asked && !portsOnly && p.mayMount() {
+		p.note("whole root", "nothing", "the spec gives CAP_SYS_ADMIN, and a task under Landlock cannot mount")
+		return nil
+	}
+	// The scopes do what the namespaces would.
+	request.SignalScope = !p.Namespaces.Has(specs.PIDNamespace)
+	request.AbstractUnixScope = !p.Namespaces.Has(specs.NetworkNamespace)
+	ruleset, err := landlock.Plan(request, r.Host.Landlock)
+	if errors.Is(err, landlock.ErrAbsent) && r.Host.LandlockError != "" {
+		return errors.New(r.Host.LandlockError)
+	}
+	if err != nil {
+		return fmt.Errorf("protection: %w", err)
+	}
+	p.Landlock = &ruleset
+	return nil
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// mayMount says whether the spec's capabilities let the workload call mount(2).
+func (p *Plan) mayMount() bool {
+	return p.Process.Capabilities.Bounding&sysAdmin != 0
+}
+
+// Common says whether the ruleset restricts nothing within the container's own root. A process that joins such a container goes without: it would be in a
+// domain of its own, cut off from /proc/PID/fd and the like of the other processes, for nothing in return, since the
+// descriptors that it could leak are those its caller chose to give it.
+func (p *Plan) Common() bool {
+	return p.Landlock != nil && p.Landlock.WholeRoot() && p.Landlock.Handled.Net == 0 && p.Landlock.Handled.Scope == 0
+}

@@ -1,0 +1,145 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/sandlock/sandlock-runtime/chroot"
+	"github.com/sandlock/sandlock-runtime/landlock"
+	"github.com/sandlock/sandlock-runtime/netfilter"
+	"github.com/sandlock/sandlock-runtime/oci/bundle"
+	"github.com/sandlock/sandlock-runtime/oci/host"
+	"github.com/sandlock/sandlock-runtime/oci/policy"
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
+)
+
+// Plan is everything that has been decided about a container. It can be written as JSON and read back.
+type Plan struct {
+	ID     string `json:"id"`
+	Bundle string `json:"bundle"`
+
+	Namespaces    Namespaces             `json:"namespaces"`
+	UIDMappings   []specs.LinuxIDMapping `json:"uidMappings,omitempty"`
+	GIDMappings   []specs.LinuxIDMapping `json:"gidMappings,omitempty"`
+	DenySetgroups bool                   `json:"denySetgroups,omitempty"`
+	TimeOffsets   []string               `json:"timeOffsets,omitempty"` // lines of /proc/PID/timens_offsets
+	Hostname      string                 `json:"hostname,omitempty"`
+	Domainname    string                 `json:"domainname,omitempty"`
+	Sysctl        map[string]string      `json:"sysctl,omitempty"` // by the file's path below /proc/sys
+	Process       Process                `json:"process"`
+	Root          chroot.Map             `json:"root"`
+	Landlock      *landlock.Ruleset      `json:"landlock,omitempty"` // nil: no ruleset
+	Network       netfilter.Policy       `json:"network"`
+	Overlay       seccompnotif.Overlay   `json:"overlay"`
+	Seccomp       *specs.LinuxSeccomp    `json:"seccomp,omitempty"` // the spec's own filter
+	Resources     *specs.LinuxResources  `json:"resources,omitempty"`
+	Policy        policy.Policy          `json:"policy"`
+	Enforcement   []Enforcement          `json:"enforcement"`
+}
+
+// Enforcement says what holds one rule up.
+type Enforcement struct {
+	Rule string `json:"rule"`
+	By   string `json:"by"`
+	Why  string `json:"why,omitempty"`
+}
+
+// Request is what a plan is made of.
+type Request struct {
+	ID      string
+	Bundle  *bundle.Bundle
+	Policy  policy.Policy
+	Host    host.Host
+	Cgroups chroot.Cgroups // where the container is in the host's hierarchies
+	Home    string         // of the process's user, in the container
+	// KernelCore tells that the host has /proc/kcore.
+	KernelCore bool
+}
+
+// New decides. Errors name the field of the spec or the key of the policy, and the reason.
+func New(r Request) (*Plan, error) {
+	spec := r.Bundle.Spec
+	p := &Plan{
+		ID: r.ID, Bundle: r.Bundle.Path, Policy: r.Policy,
+		Hostname: spec.Hostname, Domainname: spec.Domainname, Seccomp: spec.Linux.Seccomp,
+	}
+	var err error
+	if p.Namespaces, err = resolveNamespaces(spec.Linux); err != nil {
+		return nil, err
+	}
+	p.Process = NewProcess(spec.Process, r.Home)
+	p.Process.limitOpenFiles(r.Policy.Limits.OpenFiles)
+	if p.Namespaces.New(specs.UserNamespace) {
+		p.UIDMappings, p.GIDMappings = spec.Linux.UIDMappings, spec.Linux.GIDMappings
+		p.DenySetgroups = r.Host.EUID != 0
+	}
+	p.TimeOffsets = timeOffsets(spec.Linux.TimeOffsets)
+	if p.Sysctl, err = sysctls(spec.Linux.Sysctl); err != nil {
+		return nil, err
+	}
+	if p.Resources, err = limitResources(spec.Linux.Resources, r.Policy.Limits); err != nil {
+		return nil, err
+	}
+	if p.Root, err = chroot.NewMap(p.mapRequest(r)); err != nil {
+		return nil, err
+	}
+	if p.Network, err = network(r.Policy.Network); err != nil {
+		return nil, err
+	}
+	if err := p.planLandlock(r); err != nil {
+		return nil, err
+	}
+	if err := p.planOverlay(r); err != nil {
+		return nil, err
+	}
+	p.explain()
+	return p, nil
+}
+
+// Supervised says whether the container's policy needs the monitor to answer notifications.
+func (p *Plan) Supervised() bool { return p.Overlay.NeedsListener() }
+
+func (p *Plan) mapRequest(r Request) chroot.MapRequest {
+	request := chroot.MapRequest{
+		Spec: r.Bundle.Spec, RootFS: r.Bundle.RootFS, Bundle: r.Bundle.Path,
+		Denied: r.Policy.Filesystem.Deny, Cgroups: r.Cgroups,
+		UserNamespace: p.Namespaces.Has(specs.UserNamespace),
+		BindDevices:   !r.Host.Capabilities.Has(capMknod),
+		KernelCore:    r.KernelCore,
+	}
+	for _, m := range r.Policy.Filesystem.Mounts {
+		options := []string{"rbind", "rprivate"}
+		if m.ReadOnly {
+			options = append(options, "ro")
+		}
+		request.Extra = append(request.Extra, specs.Mount{Destination: m.Container, Type: "bind", Source: m.Host, Options: options})
+	}
+	return request
+}
+
+// timeOffsets are the lines that /proc/PID/timens_offsets takes; see time_namespaces(7).
+func timeOffsets(offsets map[string]specs.LinuxTimeOffset) []string {
+	var lines []string
+	for _, clock := range slices.Sorted(maps.Keys(offsets)) {
+		lines = append(lines, fmt.Sprintf("%s %d %d\n", clock, offsets[clock].Secs, offsets[clock].Nanosecs))
+	}
+	return lines
+}
+
+func sysctls(values map[string]string) (map[string]string, error) {
+	if len(values) == 0 {
+		return nil, nil
+	}
+	files := make(map[string]string, len(values))
+	for name, value := range values {
+		file, err := bundle.SysctlPath(name)
+		if err != nil {
+			return nil, fmt.Errorf("linux.sysctl: %w", err)
+		}
+		files[file] = value
+	}
+	return files, nil
+}
