@@ -1,0 +1,510 @@
+package policy
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// sources writes a configuration and profiles into a fresh directory. DIR in
+// the texts stands for it.
+type sources struct {
+	config      string
+	profiles    map[string]string
+	profile     string
+	annotations map[string]string
+}
+
+func (s sources) load(t testing.TB) (Policy, string, error) {
+	t.Helper()
+	dir := t.TempDir()
+	config := `profiles.directory = "` + dir + "\"\n" + s.config
+	write(t, filepath.Join(dir, "config"), config)
+	for name, content := range s.profiles {
+		write(t, filepath.Join(dir, name+profileSuffix), content)
+	}
+	annotations := map[string]string{"org.example.note": "not ours"}
+	for key, value := range s.annotations {
+		annotations[AnnotationPrefix+key] = value
+	}
+	policy, err := Load(Options{
+		ConfigPath: filepath.Join(dir, "config"), Profile: s.profile, Annotations: annotations,
+	})
+	return policy, dir, err
+}
+
+func write(t testing.TB, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type annotations = map[string]string
+
+func TestNothingConfigured(t *testing.T) {
+	if _, err := os.Stat(DefaultConfig); err == nil {
+		t.Skipf("this host has %s", DefaultConfig)
+	}
+	policy, err := Load(Options{Annotations: annotations{"org.example.note": "x", "io.sandlock": "x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(policy, Policy{}) {
+		t.Errorf("policy %+v", policy)
+	}
+	if text, _ := json.Marshal(policy); string(text) != "{}" {
+		t.Errorf("as JSON %s", text)
+	}
+}
+
+// TestEveryKey gives each key this version enforces, from every source.
+func TestEveryKey(t *testing.T) {
+	policy, dir, err := sources{
+		config: `
+isolation = "auto"
+degradable = ["net_tcp", "fs_refer"]
+[annotations]
+grant = ["filesystem.mount"]
+[protection]
+fs_refer = "strict"
+[limits]
+memory = "1G"
+open_files = 1024
+`,
+		profiles: map[string]string{"web": `
+isolation = "namespaces"
+[filesystem]
+read = ["/", "/usr"]
+write = ["/tmp", "/var/lib/app/"]
+deny = ["/var/lib/app/secret", "/root"]
+mount = ["/data:/srv/data:ro"]
+[network]
+allow = ["10.0.0.0/8:443"]
+deny = ["10.0.0.1"]
+[limits]
+memory = 536870912
+processes = 100
+cpu = 150
+cpu_cores = "0-3,6"
+[syscalls]
+deny = ["ptrace"]
+allow = ["@keyring"]
+[protection]
+signal_scope = "off"
+`},
+		profile: "web",
+		annotations: annotations{
+			"isolation":               "auto",
+			"filesystem.read":         "/usr ; /etc",
+			"filesystem.write":        "/tmp/x",
+			"filesystem.deny":         "/root/sub;/opt",
+			"filesystem.mount":        "/more:/srv/more",
+			"network.allow":           "tcp://10.1.0.0/16:443;[::1]:80",
+			"network.deny":            "10.0.0.1;10.0.0.2",
+			"limits.memory":           "600m",
+			"limits.processes":        "50",
+			"limits.cpu_cores":        "2-6",
+			"syscalls.deny":           "mount",
+			"protection.signal_scope": "degrade",
+		},
+	}.load(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	provenance := policy.Provenance
+	policy.Provenance = nil
+	want := Policy{
+		Profiles:  []string{"web"},
+		Isolation: Namespaces,
+		Filesystem: Filesystem{
+			Restricted: true,
+			Read:       []string{"/etc", "/usr"},
+			Write:      []string{"/tmp/x"},
+			Deny:       []string{"/opt", "/root", "/var/lib/app/secret"},
+			Mounts:     []Mount{{"/data", "/srv/data", true}, {"/more", "/srv/more", false}},
+		},
+		Network: Network{
+			Allow: [][]string{{"10.0.0.0/8:443"}, {"tcp://10.1.0.0/16:443", "[::1]:80"}},
+			Deny:  []string{"10.0.0.1", "10.0.0.2"},
+		},
+		Limits:      Limits{Memory: 512 << 20, Processes: 50, OpenFiles: 1024, CPU: 150, CPUCores: CPUSet{2, 3, 6}},
+		Syscalls:    Syscalls{Deny: []string{"ptrace", "mount"}, Allow: []string{"@keyring"}},
+		Protections: map[string]Level{"net_tcp": Degrade, "fs_refer": Strict, "signal_scope": Degrade},
+	}
+	if !reflect.DeepEqual(policy, want) {
+		t.Errorf("got\n %+v\nwant\n %+v", policy, want)
+	}
+	if got, want := provenance["limits.memory"], []string{dir + "/config:10", dir + "/web.toml:12", "annotation"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("provenance %q, want %q", got, want)
+	}
+}
+
+func TestMerge(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		from sources
+		want Policy
+	}{
+		{"read alone lets nothing be written",
+			sources{annotations: annotations{"filesystem.read": "/usr"}},
+			Policy{Filesystem: Filesystem{Restricted: true, Read: []string{"/usr"}}}},
+		{"write implies read",
+			sources{annotations: annotations{"filesystem.write": "/usr"}},
+			Policy{Filesystem: Filesystem{Restricted: true, Write: []string{"/usr"}}}},
+		{"a source is taken whole",
+			sources{config: `filesystem.read = ["/"]`, annotations: annotations{"filesystem.write": "/tmp"}},
+			Policy{Filesystem: Filesystem{Restricted: true, Read: []string{"/tmp"}}}},
+		{"write cannot be widened through read",
+			sources{config: `filesystem.write = ["/data"]`, annotations: annotations{"filesystem.read": "/"}},
+			Policy{Filesystem: Filesystem{Restricted: true, Read: []string{"/data"}}}},
+		{"the deeper path remains",
+			sources{config: `filesystem = {read = ["/usr/lib", "/etc"]}`, annotations: annotations{"filesystem.read": "/usr;/etc/ssl;/etcetera"}},
+			Policy{Filesystem: Filesystem{Restricted: true, Read: []string{"/etc/ssl", "/usr/lib"}}}},
+		{"nothing in common",
+			sources{config: `filesystem.read = ["/usr"]`, annotations: annotations{"filesystem.read": "/us"}},
+			Policy{Filesystem: Filesystem{Restricted: true}}},
+		{"an empty list is given",
+			sources{config: "filesystem.read = []\nnetwork.allow = []"},
+			Policy{Filesystem: Filesystem{Restricted: true}, Network: Network{Allow: [][]string{{}}}}},
+		{"a granted list replaces",
+			sources{config: "filesystem.read = [\"/usr\"]\nnetwork.allow = [\"10.0.0.1\"]\nannotations.grant = [\"filesystem.read\", \"network.*\"]",
+				annotations: annotations{"filesystem.read": "/etc", "network.allow": "*"}},
+			Policy{Filesystem: Filesystem{Restricted: true, Read: []string{"/etc"}}, Network: Network{Allow: [][]string{{"*"}}}}},
+		{"a granted read does not widen write",
+			sources{config: "filesystem.read = [\"/usr\"]\nfilesystem.write = [\"/tmp\"]\nannotations.grant = [\"filesystem.read\"]",
+				annotations: annotations{"filesystem.read": "/etc", "filesystem.write": "/tmp;/var"}},
+			Policy{Filesystem: Filesystem{Restricted: true, Read: []string{"/etc"}, Write: []string{"/tmp"}}}},
+		{"a granted write is readable",
+			sources{config: "filesystem.read = [\"/usr\"]\nannotations.grant = [\"filesystem.write\"]",
+				annotations: annotations{"filesystem.read": "/usr", "filesystem.write": "/var"}},
+			Policy{Filesystem: Filesystem{Restricted: true, Read: []string{"/usr"}, Write: []string{"/var"}}}},
+		{"a granted denial and limit are replaced",
+			sources{config: "network.deny = [\"a\"]\nlimits.processes = 5\nannotations.grant = [\"network.deny\", \"limits.processes\"]",
+				annotations: annotations{"network.deny": "b", "limits.processes": "9"}},
+			Policy{Network: Network{Deny: []string{"b"}}, Limits: Limits{Processes: 9}}},
+		{"a limit cannot be raised",
+			sources{config: "limits.processes = 5", annotations: annotations{"limits.processes": "9"}},
+			Policy{Limits: Limits{Processes: 5}}},
+		{"a granted syscall",
+			sources{config: `annotations.grant = ["syscalls.allow"]`, annotations: annotations{"syscalls.allow": "bpf"}},
+			Policy{Syscalls: Syscalls{Allow: []string{"bpf"}}}},
+		{"fewer syscalls",
+			sources{config: `syscalls.allow = ["bpf", "swapon"]`, annotations: annotations{"syscalls.allow": "bpf"}},
+			Policy{Syscalls: Syscalls{Allow: []string{"bpf"}}}},
+		{"a granted protection",
+			sources{config: `annotations.grant = ["protection.*"]`, annotations: annotations{"protection.net_tcp": "off"}},
+			Policy{Protections: map[string]Level{"net_tcp": Off}}},
+		{"a tightened protection",
+			sources{config: `degradable = ["net_tcp"]`, annotations: annotations{"protection.net_tcp": "strict"}},
+			Policy{Protections: map[string]Level{"net_tcp": Strict}}},
+		{"a granted mount changes one",
+			sources{config: "filesystem.mount = [\"/a:/x\", \"/b:/y\"]\nannotations.grant = [\"filesystem.*\"]",
+				annotations: annotations{"filesystem.mount": "/a:/z:ro"}},
+			Policy{Filesystem: Filesystem{Mounts: []Mount{{"/a", "/z", true}, {"/b", "/y", false}}}}},
+		{"an allowed mount adds",
+			sources{config: "filesystem.mount = [\"/a:/x\"]\nannotations.allow = [\"filesystem.mount\"]",
+				annotations: annotations{"filesystem.mount": "/b:/y;/a:/x"}},
+			Policy{Filesystem: Filesystem{Mounts: []Mount{{"/a", "/x", false}, {"/b", "/y", false}}}}},
+		{"isolation stays",
+			sources{config: `isolation = "namespaces"`, annotations: annotations{"isolation": "auto"}},
+			Policy{Isolation: Namespaces}},
+		{"the default profile",
+			sources{config: `profiles.default = "a"`, profiles: map[string]string{"a": "limits.cpu = 50"}},
+			Policy{Profiles: []string{"a"}, Limits: Limits{CPU: 50}}},
+		{"the option before the default",
+			sources{config: `profiles.default = "a"`, profile: "b", profiles: map[string]string{"a": "limits.cpu = 50", "b": "limits.cpu = 70"}},
+			Policy{Profiles: []string{"b"}, Limits: Limits{CPU: 70}}},
+		{"the annotation's profile comes on top",
+			sources{profile: "a", annotations: annotations{"profile": "b"},
+				profiles: map[string]string{"a": "limits.cpu = 50", "b": "limits.cpu = 70\nlimits.memory = \"1K\""}},
+			Policy{Profiles: []string{"a", "b"}, Limits: Limits{CPU: 50, Memory: 1024}}},
+		{"the annotation's profile is the same",
+			sources{profile: "a", annotations: annotations{"profile": "a"}, profiles: map[string]string{"a": "limits.cpu = 50"}},
+			Policy{Profiles: []string{"a"}, Limits: Limits{CPU: 50}}},
+		{"the annotation's profile is granted",
+			sources{config: `annotations.grant = ["profile"]`, profile: "a", annotations: annotations{"profile": "b"},
+				profiles: map[string]string{"a": "limits.cpu = 50", "b": "limits.cpu = 70"}},
+			Policy{Profiles: []string{"b"}, Limits: Limits{CPU: 70}}},
+		{"only listed annotations, and one is",
+			sources{config: `annotations.allow = ["limits.*"]`, annotations: annotations{"limits.cpu": "5"}},
+			Policy{Limits: Limits{CPU: 5}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, _, err := test.from.load(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Provenance = nil
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got\n %+v\nwant\n %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// TestErrors has the golden messages.
+func TestErrors(t *testing.T) {
+	config := func(text, want string) (string, sources, string) {
+		return text, sources{config: text}, "DIR/config:" + want
+	}
+	annotation := func(key, value, want string) (string, sources, string) {
+		return key + " " + value[:min(len(value), 30)], sources{annotations: annotations{key: value}}, "io.sandlock." + want
+	}
+	type test struct {
+		name string
+		from sources
+		want string
+	}
+	row := func(name string, from sources, want string) test { return test{name, from, want} }
+	for _, test := range []test{
+		// Keys. The line that names the profiles comes first.
+		row(config("[network]\nalow = []", "3: network.alow: unknown key, nearest is network.allow")),
+		row(config("[netwrk]\nallow = []", "2: netwrk: unknown table, nearest is network")),
+		row(config("network = 5", "2: network: expected a table")),
+		row(config("[[network]]\nallow = []", "2: network: expected one table, found an array of them")),
+		row(config("[isolation]\nx = 1", "2: isolation: expected a string, found a table")),
+		row(config("network = {allow = [], dney = []}", "2: network.dney: unknown key, nearest is network.deny")),
+		row(config(`"network.allow" = []`, "2: network.allow: write section and key without quotes")),
+		row(config("profile = \"x\"", "2: profile: belongs in annotations")),
+		row(config("[http]\nallow = [\"GET x/*\"]", "3: http.allow: not supported by this version yet")),
+		row(config("\"a\\nb\" = 1", `2: "a\nb": unknown key, nearest is isolation`)),
+		row(config("isolation =", "2: expected value, not end of input")),
+		row(config("isolation = \"auto\"\nisolation = \"auto\"", "3: key isolation is already defined")),
+		// Types.
+		row(config("network.allow = \"x\"", "2: network.allow: expected an array of strings, found a string")),
+		row(config("network.allow = [\"x\", 1]", "2: network.allow: expected an array of strings, found an integer in it")),
+		row(config("isolation = true", "2: isolation: expected a string, found a boolean")),
+		row(config("limits.cpu = 1.5", "2: limits.cpu: expected an integer, found a float")),
+		row(config("limits.memory = [1]", "2: limits.memory: expected a string or an integer, found an array")),
+		row(config("limits.memory = 2020-01-01", "2: limits.memory: expected a string or an integer, found a date or time")),
+		row(config("network.allow = [\"\"]", "2: network.allow: empty element in the list")),
+		// The operator's own keys.
+		row(config(`annotations.allow = ["network.alow"]`, `2: annotations.allow: "network.alow": unknown key, nearest is network.allow`)),
+		row(config(`annotations.grant = ["net.*"]`, `2: annotations.grant: "net.*": unknown section, nearest is network.*`)),
+		row(config(`annotations.grant = ["profiles.default"]`, `2: annotations.grant: "profiles.default": unknown key, nearest is profile`)),
+		row(config(`degradable = ["net_udp"]`, `2: degradable: "net_udp": unknown protection, nearest is net_tcp`)),
+		row(config(`profiles.default = "../x"`, `2: profiles.default: "../x": expected a name of letters, digits, '.', '_' and '-'`)),
+		row(config(`profiles.default = ".."`, `2: profiles.default: "..": a name cannot begin with '.'`)),
+		row(annotation("limits.ram", "5", "limits.ram: unknown key, nearest is io.sandlock.limits.cpu")),
+		{"absent profile", sources{profile: "nope", profiles: map[string]string{"nape": ""}},
+			`--profile: "nope": no such profile in DIR, nearest is nape`},
+		{"absent default", sources{config: `profiles.default = "nope"`}, `DIR/config: profiles.default: "nope": no such profile in DIR`},
+
+		// Annotations.
+		row(annotation("network.alow", "x", "network.alow: unknown key, nearest is io.sandlock.network.allow")),
+		row(annotation("", "x", ": unknown key, nearest is io.sandlock.profile")),
+		row(annotation("network", "x", "network: unknown key, nearest is io.sandlock.network.allow")),
+		row(annotation("profiles.directory", "/x", "profiles.directory: unknown key, nearest is io.sandlock.profile")),
+		row(annotation("annotations.grant", "x", "annotations.grant: unknown key, nearest is io.sandlock.isolation")),
+		row(annotation("http.allow", "GET x/*", "http.allow: not supported by this version yet")),
+		row(annotation("policy.socket", "/x", "policy.socket: not supported by this version yet")),
+		row(annotation("filesystem.mount", "/a:/b", "filesystem.mount: reaches the host, so the operator's annotations.grant must list filesystem.mount")),
+		row(annotation("isolation", "process", `isolation: "process": not supported by this version yet`)),
+		row(annotation("isolation", "full", `isolation: "full": expected one of process, auto, namespaces`)),
+		row(annotation("isolation", "", `isolation: empty`)),
+		row(annotation("network.allow", "a;;b", "network.allow: empty element in the list")),
+		row(annotation("network.allow", "", "network.allow: empty element in the list")),
+		row(annotation("network.allow", "a;", "network.allow: empty element in the list")),
+		row(annotation("network.allow", "a\nb", `network.allow: "a\nb": contains a NUL byte or a line break`)),
+		row(annotation("network.allow", strings.Repeat("a;", maxElements)+"a", "network.allow: more than 1024 elements")),
+		row(annotation("network.allow", strings.Repeat("a", maxElement+1), `network.allow: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...": longer than 4096 bytes`)),
+		row(annotation("filesystem.read", "usr", `filesystem.read: "usr": expected an absolute path`)),
+		row(annotation("filesystem.read", "/a/../b", `filesystem.read: "/a/../b": ".." is not allowed in a path`)),
+		row(annotation("limits.memory", "5X", `limits.memory: "5X": expected bytes from 1, with K, M, G or T after them for powers of 1024`)),
+		row(annotation("limits.memory", "-5", `limits.memory: "-5": expected bytes from 1, with K, M, G or T after them for powers of 1024`)),
+		row(annotation("limits.memory", "9999999T", `limits.memory: "9999999T": too large`)),
+		row(annotation("limits.processes", "0", `limits.processes: "0": expected a whole number from 1`)),
+		row(annotation("limits.cpu", "9999999", `limits.cpu: "9999999": more than 819200 percent`)),
+		row(annotation("limits.cpu_cores", "3-1", `limits.cpu_cores: "3-1": expected CPU numbers and ranges, as 0-3,5`)),
+		row(annotation("limits.cpu_cores", "0-9999", `limits.cpu_cores: "0-9999": a CPU number above 8191`)),
+		row(annotation("syscalls.deny", "Mount", `syscalls.deny: "Mount": expected the name of a syscall or of a group, in lower case`)),
+		row(annotation("protection.net_tcp", "weak", `protection.net_tcp: "weak": expected one of off, degrade, strict`)),
+		row(annotation("protection.net_tcp", "off", `protection.net_tcp: "off": would loosen it from strict, so the operator's annotations.grant must list protection.net_tcp`)),
+		row(annotation("syscalls.allow", "bpf", `syscalls.allow: "bpf": would lift a denial, so the operator's annotations.grant must list syscalls.allow`)),
+		row(annotation("profile", "a/b", `profile: "a/b": expected a name of letters, digits, '.', '_' and '-'`)),
+		row(annotation("profile", strings.Repeat("a", 200), `profile: longer than 128 bytes`)),
+		row(annotation("profile", "x", `profile: "x": no such profile in DIR`)),
+
+		// Sources against each other.
+		{"annotation not allowed", sources{config: `annotations.allow = ["limits.*"]`, annotations: annotations{"network.deny": "a"}},
+			"io.sandlock.network.deny: not in the operator's annotations.allow"},
+		{"a wildcard does not allow host keys", sources{config: `annotations.allow = ["filesystem.*"]`, annotations: annotations{"filesystem.mount": "/a:/b"}},
+			"io.sandlock.filesystem.mount: reaches the host, so the operator's annotations.grant must list filesystem.mount"},
+		{"mount conflict", sources{config: "filesystem.mount = [\"/a:/x\"]\nannotations.allow = [\"filesystem.mount\"]", annotations: annotations{"filesystem.mount": "/a:/y"}},
+			`io.sandlock.filesystem.mount: "/a": an earlier source mounts /x there`},
+		{"mount twice", sources{config: `filesystem.mount = ["/a:/x", "/a:/y"]`},
+			`DIR/config:2: filesystem.mount: "/a:/y": /a is given twice`},
+		{"mount on root", sources{config: `filesystem.mount = ["//:/x"]`},
+			`DIR/config:2: filesystem.mount: "//:/x": the root itself cannot be mounted over`},
+		{"mount option", sources{config: `filesystem.mount = ["/a:/x:rw"]`},
+			`DIR/config:2: filesystem.mount: "/a:/x:rw": expected CONTAINER:HOST or CONTAINER:HOST:ro`},
+		{"no core in common", sources{config: `limits.cpu_cores = "0-1"`, annotations: annotations{"limits.cpu_cores": "2"}},
+			`io.sandlock.limits.cpu_cores: "2": no CPU in common with the earlier 0-1`},
+		{"a profile against the operator", sources{config: `protection.net_tcp = "strict"`, profile: "a", profiles: map[string]string{"a": `protection.net_tcp = "off"`}},
+			`DIR/a.toml:1: protection.net_tcp: "off": would loosen it from strict, so the operator's annotations.grant must list protection.net_tcp`},
+		{"a second profile against the default", sources{profile: "a", annotations: annotations{"profile": "b"},
+			profiles: map[string]string{"a": "", "b": `protection.net_tcp = "off"`}},
+			`DIR/b.toml:1: protection.net_tcp: "off": would loosen it from strict, so the operator's annotations.grant must list protection.net_tcp`},
+		{"a second profile's syscalls", sources{profile: "a", annotations: annotations{"profile": "b"},
+			profiles: map[string]string{"a": "", "b": `syscalls.allow = ["bpf"]`}},
+			`DIR/b.toml:1: syscalls.allow: "bpf": would lift a denial, so the operator's annotations.grant must list syscalls.allow`},
+		{"operator's key in a profile", sources{profile: "a", profiles: map[string]string{"a": `annotations.grant = []`}},
+			`DIR/a.toml:1: annotations.grant: belongs in the operator's configuration`},
+		{"bad option", sources{profile: "../etc"}, `--profile: "../etc": expected a name of letters, digits, '.', '_' and '-'`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			policy, dir, err := test.from.load(t)
+			want := strings.ReplaceAll(test.want, "DIR", dir)
+			if err == nil {
+				t.Fatalf("no error, want %q", want)
+			}
+			if err.Error() != want {
+				t.Errorf("error\n %q\nwant\n %q", err, want)
+			}
+			if !reflect.DeepEqual(policy, Policy{}) {
+				t.Errorf("policy beside the error: %+v", policy)
+			}
+		})
+	}
+}
+
+// TestEveryLaterKeyIsRefused proves that no key of the contract is ignored.
+func TestEveryLaterKeyIsRefused(t *testing.T) {
+	refused := 0
+	for _, key := range Keys() {
+		if !key.Later {
+			continue
+		}
+		refused++
+		_, _, err := sources{annotations: annotations{key.Name: "1"}}.load(t)
+		if want := AnnotationPrefix + key.Name + ": not supported by this version yet"; err == nil || err.Error() != want {
+			t.Errorf("%s: %v", key.Name, err)
+		}
+	}
+	if refused == 0 {
+		t.Error("no key is marked")
+	}
+}
+
+// TestEveryKeyIsMerged proves that a key that is accepted leaves its mark.
+func TestEveryKeyIsMerged(t *testing.T) {
+	examples := map[Kind]string{
+		Count: "7", Size: "7", CPUs: "0", Paths: "/a", Mounts: "/a:/b", Endpoints: "a", Names: "a",
+	}
+	for _, key := range Keys() {
+		if key.Later || key.Only != "" {
+			continue
+		}
+		value := examples[key.Kind]
+		if key.Kind == Word {
+			value = key.Words[len(key.Words)-1]
+		}
+		policy, _, err := sources{
+			config:      `annotations.grant = ["` + key.Name + `"]`,
+			annotations: annotations{key.Name: value},
+		}.load(t)
+		if err != nil {
+			t.Errorf("%s: %v", key.Name, err)
+			continue
+		}
+		if !reflect.DeepEqual(policy.Provenance[key.Name], []string{"annotation"}) {
+			t.Errorf("%s: provenance %q", key.Name, policy.Provenance)
+		}
+		policy.Provenance = nil
+		if reflect.DeepEqual(policy, Policy{}) {
+			t.Errorf("%s=%s changes nothing", key.Name, value)
+		}
+	}
+}
+
+func TestPolicyJSON(t *testing.T) {
+	policy, _, err := sources{
+		config: "network.allow = []\nfilesystem.read = []\nlimits.cpu_cores = \"0-2,5\"\nfilesystem.mount = [\"/a:/b:ro\"]\nprotection.net_tcp = \"off\"",
+	}.load(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Policy
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(back, policy) {
+		t.Errorf("%s\nback %+v\nwas  %+v", text, back, policy)
+	}
+	policy.Provenance = nil
+	text, _ = json.Marshal(policy)
+	const want = `{"filesystem":{"restricted":true,"mounts":[{"container":"/a","host":"/b","readOnly":true}]},` +
+		`"network":{"allow":[[]]},"limits":{"cpuCores":"0-2,5"},"protections":{"net_tcp":"off"}}`
+	if string(text) != want {
+		t.Errorf("got  %s\nwant %s", text, want)
+	}
+}
+
+func TestFileChecks(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config")
+	expect := func(want string) {
+		t.Helper()
+		if _, err := Load(Options{ConfigPath: file}); err == nil || err.Error() != file+": "+want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
+	expect("no such file or directory")
+	if err := os.Mkdir(file, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	expect("not a regular file")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, "isolation = \"auto\"\n")
+	if policy, err := Load(Options{ConfigPath: file}); err != nil || policy.Isolation != Auto {
+		t.Errorf("a good file: %+v, %v", policy, err)
+	}
+	if err := os.Chmod(file, 0o646); err != nil {
+		t.Fatal(err)
+	}
+	expect("writable by everybody")
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(file, 12345, 0); err != nil {
+			t.Fatal(err)
+		}
+		expect("owned by user 12345, expected root or the caller")
+		if err := os.Chown(file, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Truncate(file, maxFile+1); err != nil {
+		t.Fatal(err)
+	}
+	expect("larger than 1048576 bytes")
+}
+
+// TestProfilesDirectoryIsAbsolute cannot use sources, which give their own.
+func TestProfilesDirectoryIsAbsolute(t *testing.T) {
+	_, err := parseOperator("config", []byte(`profiles.directory = "profiles"`))
+	const want = `config:1: profiles.directory: "profiles": expected an absolute path`
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+func BenchmarkLoadNothing(b *testing.B) {
+	annotations := annotations{"org.example.note": "x"}
+	for b.Loop() {
+		if _, err := Load(Options{Annotations: annotations}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
