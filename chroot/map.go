@@ -62,7 +62,7 @@ type Entry struct {
 	CopyUp bool     `json:"copyUp,omitempty"` // a tmpfs that starts with a copy of what it covers
 	// Late entries become read-only only when everything in them has been made.
 	Late bool `json:"late,omitempty"`
-	// Namespaced is a fallback: where the kernel refuses the filesystem (EPERM, EBUSY), the host directory Fallback is bound instead.
+	// Fallback is a host directory that is bound where the kernel refuses to make the filesystem (EPERM, EBUSY).
 	Fallback string `json:"fallback,omitempty"`
 }
 

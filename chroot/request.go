@@ -1,6 +1,16 @@
 package chroot
 
-import "github.com/opencontainers/runtime-spec/specs-go"
+import (
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
 
 // MapRequest is all that a [Map] is made of.
 type MapRequest struct {
@@ -21,4 +31,209 @@ type MapRequest struct {
 }
 
 // NewMap works out the map. Errors name the field of the spec.
-func NewMap(r MapRequest) (Map, error) { panic("TODO") }
+func NewMap(r MapRequest) (Map, error) {
+	var m Map
+	if err := m.addRoot(r); err != nil {
+		return Map{}, err
+	}
+	for i, mount := range r.Spec.Mounts {
+		if err := m.addMount(r, fmt.Sprintf("mounts[%d]", i), mount); err != nil {
+			return Map{}, err
+		}
+	}
+	for _, mount := range r.Extra {
+		if err := m.addMount(r, "filesystem.mount", mount); err != nil {
+			return Map{}, err
+		}
+	}
+	if err := m.addDevices(r); err != nil {
+		return Map{}, err
+	}
+	if err := m.addCovers(r); err != nil {
+		return Map{}, err
+	}
+	return m, nil
+}
+
+func (m *Map) addRoot(r MapRequest) error {
+	if !filepath.IsAbs(r.RootFS) {
+		return fmt.Errorf("root.path %q: not absolute", r.RootFS)
+	}
+	m.Root = Root{Source: filepath.Clean(r.RootFS), Inherited: Propagation{unix.MS_SLAVE, true}}
+	if r.Spec.Root != nil {
+		m.Root.ReadOnly = r.Spec.Root.Readonly
+	}
+	if r.Spec.Linux == nil || r.Spec.Linux.RootfsPropagation == "" {
+		return nil
+	}
+	p, ok := parsePropagation(r.Spec.Linux.RootfsPropagation)
+	if !ok {
+		return fmt.Errorf("linux.rootfsPropagation %q: unknown propagation", r.Spec.Linux.RootfsPropagation)
+	}
+	switch p.Type {
+	case unix.MS_SLAVE:
+	case unix.MS_PRIVATE:
+		m.Root.Inherited.Type = unix.MS_PRIVATE
+	default:
+		// The root leaves its peer group and starts one of its own: nothing that is mounted in it may appear on the host.
+		m.Root.Inherited.Type = unix.MS_PRIVATE
+		m.Root.Propagation = p
+	}
+	return nil
+}
+
+func (m *Map) addMount(r MapRequest, origin string, mount specs.Mount) error {
+	e, err := newEntry(r, origin, mount)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", origin, mount.Destination, err)
+	}
+	if e.Kind == Bind {
+		e.KeepPeers = m.Root.Propagation.peers()
+	}
+	if e.Type == "cgroup" {
+		m.addCgroups(r.Cgroups, e)
+		return nil
+	}
+	m.Entries = append(m.Entries, e)
+	return nil
+}
+
+func newEntry(r MapRequest, origin string, mount specs.Mount) (Entry, error) {
+	e := Entry{Origin: origin, Destination: rooted(mount.Destination), Type: mount.Type, Source: mount.Source}
+	switch {
+	case mount.Destination == "":
+		return e, errors.New("no destination")
+	case e.Destination == "/":
+		return e, errors.New("a mount cannot take the place of the root")
+	case strings.IndexByte(mount.Destination+mount.Source+mount.Type, 0) >= 0:
+		return e, errors.New("null byte in destination, source or type")
+	case mount.UIDMappings != nil || mount.GIDMappings != nil:
+		return e, errors.New("id-mapped mounts are not supported by this version")
+	}
+	o, err := parseOptions(mount.Options)
+	if err != nil {
+		return e, err
+	}
+	e.Set, e.Clear, e.RecursiveSet, e.RecursiveClear = o.set, o.clear, o.rSet, o.rClear
+	e.Propagation, e.CopyUp = o.propagation, o.copyUp
+	if o.bind || mount.Type == "bind" {
+		err = e.bind(r, mount, o)
+	} else {
+		err = e.filesystem(r, o)
+	}
+	if err != nil {
+		return e, err
+	}
+	return e, checkProc(e)
+}
+
+func (e *Entry) bind(r MapRequest, mount specs.Mount, o options) error {
+	e.Kind, e.Type, e.Recursive = Bind, "", o.recursive
+	switch {
+	case mount.Source == "":
+		return errors.New("no source")
+	case len(o.data) > 0:
+		// The kernel would ignore them, and the mount would not be what was asked for.
+		return fmt.Errorf("a bind mount cannot have the filesystem's option %q", o.data[0])
+	case o.copyUp:
+		return errors.New("tmpcopyup is for tmpfs")
+	}
+	if !filepath.IsAbs(e.Source) {
+		e.Source = filepath.Join(r.Bundle, e.Source)
+	}
+	e.Late = e.late()
+	return nil
+}
+
+func (e *Entry) filesystem(r MapRequest, o options) error {
+	e.Kind = Filesystem
+	if e.Type == "tmpfs" {
+		e.Kind = Temporary
+	}
+	switch {
+	case e.Type == "":
+		return errors.New("no type")
+	case o.remount:
+		return errors.New("remount is for bind mounts")
+	case o.copyUp && e.Kind != Temporary:
+		return errors.New("tmpcopyup is for tmpfs")
+	}
+	e.Data = append(o.super, o.data...)
+	if e.CopyUp && r.UserNamespace {
+		if err := e.ownerOnHost(r.Spec); err != nil {
+			return err
+		}
+	}
+	e.Late = e.late()
+	return nil
+}
+
+// late tells whether other parts of the map may have to be made inside the entry before it becomes read-only.
+func (e *Entry) late() bool {
+	return e.Set&unix.MOUNT_ATTR_RDONLY != 0 && (e.Kind == Temporary || e.Destination == "/dev" && e.Kind != Bind)
+}
+
+// ownerOnHost puts the host's ids in place of the container's: a tmpfs with a copy is made outside the user namespace.
+func (e *Entry) ownerOnHost(spec *specs.Spec) error {
+	for i, d := range e.Data {
+		key, id, _ := strings.Cut(d, "=")
+		if key != "uid" && key != "gid" {
+			continue
+		}
+		var mappings []specs.LinuxIDMapping
+		if spec.Linux != nil {
+			mappings = spec.Linux.UIDMappings
+			if key == "gid" {
+				mappings = spec.Linux.GIDMappings
+			}
+		}
+		host, err := hostID(mappings, id)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d, err)
+		}
+		e.Data[i] = fmt.Sprintf("%s=%d", key, host)
+	}
+	return nil
+}
+
+func (m *Map) addCovers(r MapRequest) error {
+	if l := r.Spec.Linux; l != nil {
+		for i, p := range l.MaskedPaths {
+			p = rooted(p)
+			if p == "/" {
+				return fmt.Errorf("linux.maskedPaths[%d]: the root cannot be masked", i)
+			}
+			if !slices.Contains(m.Masked, p) {
+				m.Masked = append(m.Masked, p)
+			}
+		}
+		for _, p := range l.ReadonlyPaths {
+			p = rooted(p)
+			if p == "/" {
+				m.Root.ReadOnly = true
+			} else if !slices.Contains(m.ReadOnly, p) {
+				m.ReadOnly = append(m.ReadOnly, p)
+			}
+		}
+	}
+	for _, p := range r.Denied {
+		if !path.IsAbs(p) {
+			return fmt.Errorf("filesystem.deny %q: not an absolute path", p)
+		}
+		if path.Clean(p) == "/" {
+			return errors.New("filesystem.deny \"/\": a container without any file cannot run")
+		}
+		m.Denied = append(m.Denied, path.Clean(p))
+	}
+	// What lies beneath a denied path goes with it. Sorting brings it right behind, but for names such as "a!" between "a" and "a/b".
+	slices.Sort(m.Denied)
+	m.Denied = slices.Compact(m.Denied)
+	all := slices.Clone(m.Denied)
+	m.Denied = slices.DeleteFunc(m.Denied, func(p string) bool {
+		return slices.ContainsFunc(all, func(above string) bool { return strings.HasPrefix(p, above+"/") })
+	})
+	return nil
+}
+
+// rooted is a container path without "..", ".", and double slashes; one that is not absolute starts at the root.
+func rooted(p string) string { return path.Clean("/" + p) }

@@ -1,37 +1,256 @@
 package chroot
 
 import (
-	"github.com/opencontainers/runtime-spec/specs-go"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/sandlock/sandlock-runtime/oci/launch"
+	"golang.org/x/sys/unix"
 )
 
 // Sources are the detached mounts of a map, held by the parent. Open, Steps, Pivot and Finish are called in this order.
-type Sources struct{ m Map }
+// Its methods are to be called from one goroutine at a time.
+type Sources struct {
+	m       Map
+	opened  []int // everything that Close closes
+	root    int
+	entries []source // one for each entry
+	devices []int    // one for each device, -1 for those that are made
+	null    int      // a detached /dev/null for masked files, -1 if there are none
+	empty   int      // a detached read-only directory for masked directories
+	denied  deniedObjects
 
-// Open clones the root and every bind source of m. The cgroups that m names must exist by now. Errors name the entry and the source.
-func Open(m Map) (*Sources, error) { panic("TODO") }
-
-// Close lets go of the mounts. The launched child has its own descriptors, so it may be called once the child has been started.
-func (s *Sources) Close() { panic("TODO") }
-
-// Steps adds what a child in a new mount namespace does to have the whole tree attached, and returns the root's descriptor. The child
-// must be the root of its user namespace (setresuid) and in its final cgroup by then. The umask is 022 afterwards.
-func (s *Sources) Steps(p *launch.Program) (root launch.FD) { panic("TODO") }
-
-// Pivot makes root the child's root and working directory, and drops the old root. createRuntime and createContainer hooks run before it.
-func (s *Sources) Pivot(p *launch.Program, root launch.FD) { panic("TODO") }
-
-// Finish covers denied and masked paths and makes read-only what must be; sysctls are written before it. Capabilities and filters must
-// still allow mounting.
-func (s *Sources) Finish(p *launch.Program, root launch.FD) { panic("TODO") }
-
-// Terminal opens a new pseudoterminal of the container's devpts, owned by the user uid of the container, and returns both ends.
-func Terminal(p *launch.Program, root launch.FD, uid uint32, size *specs.Box) (master, slave launch.FD) {
-	panic("TODO")
+	late []lateMount // filled in by Steps for Finish
 }
 
-// Console mounts the terminal slave over /dev/console.
-func Console(p *launch.Program, root, slave launch.FD) { panic("TODO") }
+// source is what the parent has prepared for one entry.
+type source struct {
+	mount       int    // the detached mount, -1 for what the child makes
+	isDirectory bool   // what kind of mount point the mount needs
+	mode        string // mode of the directory that a tmpfs covers, in octal; "" if unknown
+}
 
-// ReopenNull replaces those standard descriptors of the child that are the host's /dev/null by the container's.
-func ReopenNull(p *launch.Program, root launch.FD, descriptors ...int) { panic("TODO") }
+type lateMount struct {
+	about string
+	mount launch.FD
+}
+
+// Open clones the root and every bind source of m. The cgroups that m names must exist by now. Errors name the entry and the source.
+func Open(m Map) (*Sources, error) {
+	s := &Sources{m: m, root: -1, null: -1, empty: -1, denied: deniedObjects{-1, -1}}
+	if err := s.open(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Sources) open() error {
+	if err := s.openRoot(); err != nil {
+		return fmt.Errorf("root %s: %w", s.m.Root.Source, err)
+	}
+	for _, e := range s.m.Entries {
+		if err := s.openEntry(e); err != nil {
+			return fmt.Errorf("%s: %w", e, err)
+		}
+	}
+	for _, d := range s.m.Devices {
+		if err := s.openDevice(d); err != nil {
+			return fmt.Errorf("device %s: %w", d.Path, err)
+		}
+	}
+	return s.openCovers()
+}
+
+// hold has Close close fd.
+func (s *Sources) hold(fd int, err error) (int, error) {
+	if err == nil {
+		s.opened = append(s.opened, fd)
+	}
+	return fd, err
+}
+
+// Close lets go of the mounts. The launched child has its own descriptors, so it may be called once the child has been started.
+func (s *Sources) Close() {
+	for _, fd := range s.opened {
+		unix.Close(fd)
+	}
+	s.opened = nil
+}
+
+func (s *Sources) openRoot() error {
+	var err error
+	if s.root, err = s.hold(cloneTree(unix.AT_FDCWD, s.m.Root.Source, true, false)); err != nil {
+		return err
+	}
+	isDirectory, err := isDirectory(s.root)
+	if err != nil {
+		return err
+	}
+	if !isDirectory {
+		return unix.ENOTDIR
+	}
+	if s.m.Root.Inherited.Type != unix.MS_SLAVE {
+		return setPropagation(s.root, s.m.Root.Inherited)
+	}
+	return nil
+}
+
+func (s *Sources) openEntry(e Entry) error {
+	o := source{mount: -1, isDirectory: true}
+	var err error
+	switch {
+	case e.Kind == Bind:
+		o, err = s.openBind(e, e.Source)
+	case e.Fallback != "":
+		o, err = s.openBind(e, e.Fallback)
+	case e.Kind == Temporary:
+		o, err = s.openTemporary(e)
+	}
+	s.entries = append(s.entries, o)
+	return err
+}
+
+// openBind makes the clone with its final attributes. The parent is privileged over the mounts it clones, so that flags which are locked
+// for a user namespace are kept or changed here without its having a say.
+func (s *Sources) openBind(e Entry, path string) (source, error) {
+	o := source{mount: -1}
+	fd, err := s.hold(cloneTree(unix.AT_FDCWD, path, e.Recursive, e.KeepPeers))
+	if err == nil {
+		o.mount = fd
+		o.isDirectory, err = isDirectory(fd)
+	}
+	if err == nil && e.Destination == "/proc" {
+		err = mustBeProc(fd)
+	}
+	if err == nil {
+		err = setAttributes(fd, unix.MountAttr{Attr_set: uint64(e.Set), Attr_clr: uint64(e.Clear)}, false)
+	}
+	if err == nil {
+		err = setAttributes(fd, unix.MountAttr{Attr_set: uint64(e.RecursiveSet), Attr_clr: uint64(e.RecursiveClear)}, true)
+	}
+	for _, p := range effective(e.Propagation, e.KeepPeers) {
+		if err == nil {
+			err = setPropagation(fd, p)
+		}
+	}
+	if err != nil {
+		return o, fmt.Errorf("source %s: %w", path, err)
+	}
+	return o, nil
+}
+
+// effective leaves out what changes nothing: a mount that has been made a slave already, and what comes before "private" for all.
+func effective(list []Propagation, keepPeers bool) []Propagation {
+	for i, p := range slices.Backward(list) {
+		if p.Recursive && p.Type == unix.MS_PRIVATE {
+			return list[i:]
+		}
+	}
+	if !keepPeers {
+		for len(list) > 0 && list[0].Type == unix.MS_SLAVE {
+			list = list[1:]
+		}
+	}
+	return list
+}
+
+func mustBeProc(fd int) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return fmt.Errorf("fstatfs: %w", err)
+	}
+	if st.Type != unix.PROC_SUPER_MAGIC {
+		return errors.New("only a proc filesystem can be mounted there")
+	}
+	return nil
+}
+
+// openTemporary looks at the directory that a tmpfs covers: it has that directory's mode unless the options give one, and with tmpcopyup
+// its content.
+func (s *Sources) openTemporary(e Entry) (source, error) {
+	o := source{mount: -1, isDirectory: true}
+	_, hasMode := value(e.Data, "mode")
+	if hasMode && !e.CopyUp {
+		return o, nil
+	}
+	below, err := s.below(e.Destination)
+	if err != nil {
+		return o, err
+	}
+	if below < 0 {
+		return o, nil
+	}
+	defer unix.Close(below)
+	var st unix.Stat_t
+	if err := unix.Fstat(below, &st); err != nil {
+		return o, fmt.Errorf("fstat: %w", err)
+	}
+	if !hasMode {
+		const permissions = 0o7777
+		o.mode = fmt.Sprintf("%04o", st.Mode&permissions)
+	}
+	if !e.CopyUp {
+		return o, nil
+	}
+	data := e.Data
+	if o.mode != "" {
+		data = append([]string{"mode=" + o.mode}, data...)
+	}
+	// Read-only comes late in any case, see Entry.Late.
+	if o.mount, err = s.hold(newFilesystem(e.Type, e.Source, data, e.attributes())); err != nil {
+		return o, err
+	}
+	if err := copyTree(below, o.mount, e.Data); err != nil {
+		return o, fmt.Errorf("tmpcopyup: %w", err)
+	}
+	for _, p := range e.Propagation {
+		if err := setPropagation(o.mount, p); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// below opens the directory that is at destination before its entry is mounted; -1 if there is none. The tree is not put together yet:
+// the nearest entry above decides where to look, by name.
+func (s *Sources) below(destination string) (int, error) {
+	dir, rest := s.root, destination
+	for i, e := range s.m.Entries[:len(s.entries)] {
+		if e.Destination == destination || strings.HasPrefix(destination, e.Destination+"/") {
+			dir, rest = s.entries[i].mount, "."+strings.TrimPrefix(destination, e.Destination)
+		}
+	}
+	if dir < 0 {
+		return -1, nil
+	}
+	fd, err := openInRoot(dir, rest, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOENT) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, fmt.Errorf("the directory beneath: %w", err)
+	}
+	return fd, nil
+}
+
+func (s *Sources) openDevice(d Device) error {
+	fd := -1
+	var err error
+	if d.Bind {
+		fd, err = s.hold(cloneTree(unix.AT_FDCWD, d.Path, false, false))
+	}
+	s.devices = append(s.devices, fd)
+	return err
+}
+
+// attributes are those that a fresh mount begins with.
+func (e Entry) attributes() Attributes {
+	a := e.Set | e.RecursiveSet
+	if e.Late {
+		a &^= unix.MOUNT_ATTR_RDONLY
+	}
+	return a
+}

@@ -175,8 +175,8 @@ func (p *Program) Hop() {
 }
 
 // ExpectByte fails with e unless the first byte of buffer, which an earlier call has filled, is want.
-func (p *Program) ExpectByte(buffer Arg, want byte, e unix.Errno) {
-	p.add(step{operation: opExpect, name: "expect", number: uintptr(e), args: []Arg{buffer, Value(uint64(want))}})
+func (p *Program) ExpectByte(buffer Arg, want byte, e unix.Errno) Step {
+	return p.add(step{operation: opExpect, name: "expect", number: uintptr(e), args: []Arg{buffer, Value(uint64(want))}})
 }
 
 // String lists the program, one step a line.
