@@ -456,3 +456,14 @@ func TestDestroyWithNestedCgroups(t *testing.T) {
 		}
 	}
 }
+
+func TestDestroyWithProcesses(t *testing.T) {
+	m := prepared(t, specs.LinuxResources{})
+	g := enter(t, m)
+	if err := m.Destroy(); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("with a process in it: %v, want EBUSY", err)
+	}
+	if got := g.do("echo alive"); got != "alive" {
+		t.Errorf("the process is harmed: %q", got)
+	}
+}

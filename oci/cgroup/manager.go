@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"time"
 
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // hooks the device rules into the managers
@@ -216,16 +217,52 @@ func (m *Manager) OOMKills() (uint64, error) {
 	return m.lib.OOMKillCount()
 }
 
-// Destroy removes the cgroup and those inside it. It waits about a second for processes that are still going away;
-// with others in it, it fails with EBUSY. A cgroup that is gone already is no error.
+// Destroy removes the cgroup and those inside it. It waits about a second for processes that are still going away; with
+// others in it, it fails with EBUSY. A cgroup that is gone already is no error.
 func (m *Manager) Destroy() error {
 	if m.lib == nil {
 		return nil
+	}
+	// Systemd is left to end what is in its unit.
+	if !m.config.Cgroup.Systemd {
+		if m.removeEmpty() {
+			return nil
+		}
+		// Without this the library would wait a second in each hierarchy.
+		if err := m.waitEmpty(); err != nil {
+			return fmt.Errorf("unable to remove container's cgroup: %w", err)
+		}
 	}
 	if err := m.lib.Destroy(); err != nil {
 		return fmt.Errorf("unable to remove container's cgroup: %w", err)
 	}
 	return nil
+}
+
+// removeEmpty removes the directories where that is all there is to do, as it mostly is: nothing is in them.
+func (m *Manager) removeEmpty() bool {
+	all := true
+	for _, dir := range distinct(m.lib.GetPaths()) {
+		if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
+			all = false
+		}
+	}
+	return all
+}
+
+// waitEmpty waits until no process is left, with delays that double from one millisecond to about a second in sum.
+func (m *Manager) waitEmpty() error {
+	const longest = 512 * time.Millisecond
+	for delay := time.Millisecond; ; delay *= 2 {
+		pids, err := m.PIDs()
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		if delay > longest {
+			return fmt.Errorf("%d process(es) still in it: %w", len(pids), unix.EBUSY)
+		}
+		time.Sleep(delay)
+	}
 }
 
 // gone recognises the two errors of a cgroup that is being removed while we look at it.
