@@ -1,0 +1,97 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process identifies a process of this boot. The zero value is no process.
+type Process struct {
+	PID int `json:"pid"`
+	// StartTime is field 22 of /proc/PID/stat: clock ticks since boot, proc_pid_stat(5).
+	StartTime uint64 `json:"startTime"`
+}
+
+// ProcessFacts is what /proc tells of a pid. The zero value: there is none.
+type ProcessFacts struct {
+	StartTime uint64
+	Zombie    bool // ended, not reaped
+}
+
+// Is tells whether the facts are those of p, and p has not ended.
+func (f ProcessFacts) Is(p Process) bool {
+	return p.PID > 0 && f.StartTime == p.StartTime && p.StartTime != 0 && !f.Zombie
+}
+
+// IdentifyProcess makes the identity of a running process. The error is fs.ErrNotExist if there is none.
+func IdentifyProcess(pid int) (Process, error) {
+	f, err := readProcess(pid)
+	if err != nil {
+		return Process{}, err
+	}
+	return Process{PID: pid, StartTime: f.StartTime}, nil
+}
+
+// ObserveProcess looks pid up in /proc. That there is no such process is a fact, not an error.
+func ObserveProcess(pid int) (ProcessFacts, error) {
+	if pid <= 0 {
+		return ProcessFacts{}, nil
+	}
+	f, err := readProcess(pid)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return ProcessFacts{}, nil
+	}
+	return f, err
+}
+
+func readProcess(pid int) (ProcessFacts, error) {
+	path := "/proc/" + strconv.Itoa(pid) + "/stat"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ProcessFacts{}, err
+	}
+	f, err := parseStat(text)
+	if err != nil {
+		return ProcessFacts{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+// parseStat reads state and start time off a line of /proc/PID/stat. The second field, the command's name, may hold
+// anything, blanks and parentheses too; what follows its last parenthesis does not.
+func parseStat(text []byte) (ProcessFacts, error) {
+	const (
+		state     = 3 - 3 // fields are counted from one; the first after the name is the third
+		startTime = 22 - 3
+	)
+	end := bytes.LastIndexByte(text, ')')
+	if end < 0 {
+		return ProcessFacts{}, errors.New("no command name")
+	}
+	fields := strings.Fields(string(text[end+1:]))
+	if len(fields) <= startTime {
+		return ProcessFacts{}, fmt.Errorf("only %d fields after the command name", len(fields))
+	}
+	start, err := strconv.ParseUint(fields[startTime], 10, 64)
+	if err != nil {
+		return ProcessFacts{}, fmt.Errorf("start time %q is no number", fields[startTime])
+	}
+	dead := fields[state] == "Z" || fields[state] == "X" || fields[state] == "x"
+	return ProcessFacts{StartTime: start, Zombie: dead}, nil
+}
+
+// BootID identifies this boot of the machine, random(4).
+func BootID() (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(text)), nil
+}
