@@ -1,0 +1,24 @@
+// Package netfilter decides what a container may send packets to, and carries its judged network calls out.
+//
+// It has two parts. The first is pure and knows nothing of seccomp: endpoint rules ([ParseRule]), port lists ([ParsePorts])
+// and the [Policy] made of them, which answers [Policy.Allows] and tells what of it needs whom: Landlock alone
+// ([Policy.TCPPortsOnly]), a filter that decides on registers ([Policy.Denials]), or the supervisor ([Policy.NeedsSupervisor],
+// [Policy.Notifications]).
+//
+// The second part is [Egress], the handlers of connect(2), sendto(2), sendmsg(2) and sendmmsg(2). They never let a call
+// continue after looking at the guest's memory or descriptors, since another thread could replace either before the kernel
+// looks again. Instead they duplicate the socket, copy the address once, judge the copy and make the call themselves on the
+// duplicate. Judging happens when a destination is used, so it covers sockets that the guest inherited or received over a Unix
+// socket as well as those it made.
+//
+// # What the guest sees
+//
+// A destination that the policy denies fails with EACCES in all four calls, which is what the kernel answers for a route of
+// type "prohibit". Denials are reported to a callback.
+//
+// # What is not judged
+//
+// Incoming connections, and sends on sockets that are connected already: their destination was judged by connect. A guest with
+// CAP_NET_ADMIN over its network namespace can redirect what it sends (nftables, tunnels); it is up to the plan to refuse that
+// combination.
+package netfilter

@@ -1,0 +1,215 @@
+package netfilter
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
+)
+
+// Denial is a call that was refused, for the log.
+type Denial struct {
+	PID      int        // thread id of the caller in the supervisor's pid namespace
+	Syscall  string     // "connect", "sendto", "sendmsg" or "sendmmsg"
+	Protocol string     // "tcp", "udp", "icmp", or what no rule can allow: "raw", "mptcp", "packet", "vsock", ...
+	Addr     netip.Addr // the destination; the zero value if it has no IP address
+	Port     uint16
+	Verdict  Verdict // why, where rules were asked
+	Because  string  // why, where they were not; else empty
+}
+
+// Reason says in a few words why the call was refused.
+func (d Denial) Reason() string {
+	if d.Because != "" {
+		return d.Because
+	}
+	return d.Verdict.Reason()
+}
+
+// String describes the denial in one line.
+func (d Denial) String() string {
+	to := ""
+	switch {
+	case !d.Addr.IsValid():
+	case d.Protocol == ICMP.String():
+		to = " to " + d.Addr.String()
+	default:
+		to = " to " + netip.AddrPortFrom(d.Addr, d.Port).String()
+	}
+	return fmt.Sprintf("%s (%s)%s by thread %d: %s", d.Syscall, d.Protocol, to, d.PID, d.Reason())
+}
+
+// EgressConfig is what [NewEgress] needs to know.
+type EgressConfig struct {
+	Policy Policy
+	// OnDenial, if not nil, is told of each denial. It is called on the listener's thread and by workers, several at a time,
+	// so it must be quick and safe for concurrent use.
+	OnDenial func(Denial)
+	// SharedAbstract permits connects and sends on the guest's behalf to abstract Unix sockets of the supervisor's own network
+	// namespace. A guest in that namespace would otherwise reach the host's abstract sockets past its Landlock scope, which
+	// does not bind the supervisor. It is for guests that may reach them anyway.
+	SharedAbstract bool
+}
+
+// Egress judges and carries out the calls of [Policy.Notifications]. It is safe for concurrent use.
+type Egress struct {
+	policy   Policy
+	onDenial func(Denial)
+	host     host
+	abstract bool
+}
+
+// NewEgress returns the handlers for a policy. The supervisor has to run with the privileges, and the view of /proc, that
+// supervising the guest takes. Close releases what it holds.
+func NewEgress(config EgressConfig) (*Egress, error) {
+	host, err := openHost()
+	if err != nil {
+		return nil, err
+	}
+	return &Egress{config.Policy, config.OnDenial, host, config.SharedAbstract}, nil
+}
+
+// Close releases the descriptors that e holds. No handler may run any more.
+func (e *Egress) Close() error { return e.host.close() }
+
+// Handlers returns the handler of each system call, by its number, to be put into a [seccompnotif.Table].
+func (e *Egress) Handlers() map[int]seccompnotif.Handler {
+	return map[int]seccompnotif.Handler{
+		unix.SYS_CONNECT:  seccompnotif.HandlerFunc(e.connect),
+		unix.SYS_SENDTO:   seccompnotif.HandlerFunc(e.sendto),
+		unix.SYS_SENDMSG:  seccompnotif.HandlerFunc(e.sendmsg),
+		unix.SYS_SENDMMSG: seccompnotif.HandlerFunc(e.sendmmsg),
+	}
+}
+
+// Register adds the handlers to a table under construction.
+func (e *Egress) Register(table *seccompnotif.TableBuilder) {
+	for nr, handler := range e.Handlers() {
+		table.Handle(nr, handler)
+	}
+}
+
+// deniedErrno is what a denied destination fails with.
+const deniedErrno = unix.EACCES
+
+// refuse reports a denial and returns its errno.
+func (e *Egress) refuse(c *seccompnotif.Call, s *socket, to netip.AddrPort, verdict Verdict, because string) unix.Errno {
+	if e.onDenial != nil {
+		e.onDenial(Denial{c.PID(), callName(c), s.protocolName(), to.Addr(), to.Port(), verdict, because})
+	}
+	return deniedErrno
+}
+
+func callName(c *seccompnotif.Call) string {
+	switch c.Syscall() {
+	case unix.SYS_CONNECT:
+		return "connect"
+	case unix.SYS_SENDTO:
+		return "sendto"
+	case unix.SYS_SENDMSG:
+		return "sendmsg"
+	default:
+		return "sendmmsg"
+	}
+}
+
+// judgeInet judges an address given to an IPv4 or IPv6 socket, and makes it explicit: where the kernel would go to the host
+// itself because the address is unspecified, sa is changed to the address that was judged. An invalid result with errno 0
+// means that sa names no destination.
+func (e *Egress) judgeInet(c *seccompnotif.Call, s *socket, sa []byte, forSend bool) (netip.AddrPort, unix.Errno) {
+	to, errno := inetDestination(s.domain, sa, forSend)
+	if errno != 0 || !to.IsValid() {
+		return netip.AddrPort{}, errno
+	}
+	if to.Addr().Unmap().IsUnspecified() {
+		to = netip.AddrPortFrom(ownAddr(to.Addr(), s.localAddr()), to.Port())
+		setAddr(sa, to.Addr())
+	}
+	if s.inet == notJudgeable {
+		return netip.AddrPort{}, e.refuse(c, s, to, Verdict{}, "no rule can allow this protocol")
+	}
+	if verdict := e.policy.Judge(s.inet.rules(), to.Addr(), to.Port()); !verdict.Allowed {
+		return netip.AddrPort{}, e.refuse(c, s, to, verdict, "")
+	}
+	return to, 0
+}
+
+// ownAddr returns which of the host's addresses the kernel takes an unspecified destination for, given the address that the
+// socket is bound to: for IPv4 that one, or 127.0.0.1 (ip_route_output_key); for IPv6 always loopback (tcp_v6_connect and its
+// like), an IPv4-mapped one if the socket is bound to a mapped address. The form of the address stays.
+func ownAddr(unspecified, bound netip.Addr) netip.Addr {
+	loopback4 := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	mapped := func(addr netip.Addr) netip.Addr { return netip.AddrFrom16(addr.As16()) }
+	if unspecified.Is6() && !unspecified.Is4In6() {
+		if bound.Is4In6() {
+			return mapped(loopback4)
+		}
+		return netip.IPv6Loopback()
+	}
+	addr := loopback4
+	if b := bound.Unmap(); b.Is4() && !b.IsUnspecified() {
+		addr = b
+	}
+	if unspecified.Is4In6() {
+		return mapped(addr)
+	}
+	return addr
+}
+
+// scratch is memory for one call, reused so that judging does not allocate.
+type scratch struct {
+	sockaddr [maxSockaddr]byte
+	header   [msghdrSize]byte
+	iovecs   []byte
+	spans    []span
+	data     []byte
+	sent     [4]byte
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+func getScratch() *scratch { return scratches.Get().(*scratch) }
+
+// put gives the memory back, but for what only a large message needed.
+func (m *scratch) put() {
+	if cap(m.data) > keptData {
+		m.data = nil
+	}
+	scratches.Put(m)
+}
+
+// keptData is the largest buffer for message data that is kept for later calls.
+const keptData = 64 << 10
+
+// readName copies a guest's address once. As in the kernel a length below zero or beyond any address is EINVAL.
+func (m *scratch) readName(c *seccompnotif.Call, addr uint64, length int) ([]byte, unix.Errno) {
+	if length < 0 || length > maxSockaddr {
+		return nil, unix.EINVAL
+	}
+	sa := m.sockaddr[:length]
+	return sa, readGuest(c, addr, sa)
+}
+
+// readGuest reads the guest's memory.
+func readGuest(c *seccompnotif.Call, addr uint64, into []byte) unix.Errno {
+	err := c.ReadMemory(addr, into)
+	if err == nil {
+		return 0
+	}
+	if errors.Is(err, seccompnotif.ErrGone) {
+		return unix.ESRCH // nobody gets to see it
+	}
+	return unix.EFAULT
+}
+
+// answer makes an action of an errno or, without one, of a result.
+func answer(result int, errno unix.Errno) seccompnotif.Action {
+	if errno != 0 {
+		return seccompnotif.Errno(errno)
+	}
+	return seccompnotif.Return(int64(result))
+}

@@ -1,0 +1,233 @@
+package netfilter
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+)
+
+// noRule stands where a rule's number would, when no rule matches.
+const noRule = -1
+
+// index finds the rules that match a destination in time that grows with the logarithm of their number, without allocating.
+// The zero value matches nothing. It does not change once built.
+type index struct {
+	protocols [protocolCount]struct{ v4, v6 prefixTable }
+}
+
+// newIndex indexes rules; the numbers it answers are positions in rules.
+func newIndex(rules []Rule) *index {
+	ix := new(index)
+	for p := range protocolCount {
+		var v4, v6 []numberedRule
+		for i, rule := range rules {
+			if !rule.Protocols.Has(p) {
+				continue
+			}
+			ports := rule.Ports
+			if p == ICMP {
+				ports = nil
+			}
+			if rule.AnyAddress() || rule.Prefix.Addr().Is4() {
+				v4 = append(v4, numberedRule{prefixOr(rule.Prefix, netip.IPv4Unspecified()), ports, i})
+			}
+			if rule.AnyAddress() || rule.Prefix.Addr().Is6() {
+				v6 = append(v6, numberedRule{prefixOr(rule.Prefix, netip.IPv6Unspecified()), ports, i})
+			}
+		}
+		ix.protocols[p].v4 = newPrefixTable(v4)
+		ix.protocols[p].v6 = newPrefixTable(v6)
+	}
+	return ix
+}
+
+// prefixOr returns prefix, or the one of length zero around addr if prefix stands for any address.
+func prefixOr(prefix netip.Prefix, addr netip.Addr) netip.Prefix {
+	if prefix.IsValid() {
+		return prefix
+	}
+	return netip.PrefixFrom(addr, 0)
+}
+
+// match returns the number of a rule that matches, or noRule.
+func (ix *index) match(protocol Protocol, addr netip.Addr, port uint16) int {
+	if protocol >= protocolCount || !addr.IsValid() {
+		return noRule
+	}
+	tables := &ix.protocols[protocol]
+	if addr.Is4() || addr.Is4In6() {
+		a := addr.As4()
+		return tables.v4.match(key{low: uint64(binary.BigEndian.Uint32(a[:]))}, port)
+	}
+	a := addr.As16()
+	return tables.v6.match(key{binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])}, port)
+}
+
+// numberedRule is what of a rule a prefixTable needs.
+type numberedRule struct {
+	prefix netip.Prefix
+	ports  []uint16
+	number int
+}
+
+// key is an address as a number; IPv4 addresses use the lower 32 bits.
+type key struct{ high, low uint64 }
+
+func (k key) compare(l key) int {
+	if c := cmp.Compare(k.high, l.high); c != 0 {
+		return c
+	}
+	return cmp.Compare(k.low, l.low)
+}
+
+// next returns k+1, and false if there is none in 128 bits.
+func (k key) next() (key, bool) {
+	k.low++
+	if k.low == 0 {
+		k.high++
+		return k, k.high != 0
+	}
+	return k, true
+}
+
+// prefixTable is the rules of one protocol and family. Two prefixes are disjoint or one holds the other, so the distinct
+// prefixes form a forest, and the addresses fall into intervals within which the same prefixes match: the innermost one
+// and those around it.
+type prefixTable struct {
+	starts []key   // ascending; interval i reaches to starts[i+1]
+	inner  []int32 // for each interval the innermost prefix in nodes, or noRule
+	nodes  []prefixNode
+}
+
+// prefixNode is a distinct prefix and all rules that have it.
+type prefixNode struct {
+	parent  int32 // the next larger prefix around it, or noRule
+	anyPort int32 // a rule of this prefix, or of one around it, that is for any port, or noRule
+	ports   []portRule
+}
+
+type portRule struct {
+	port uint16
+	rule int32
+}
+
+func newPrefixTable(rules []numberedRule) prefixTable {
+	slices.SortStableFunc(rules, func(a, b numberedRule) int {
+		if c := a.prefix.Addr().Compare(b.prefix.Addr()); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.prefix.Bits(), b.prefix.Bits())
+	})
+	var t prefixTable
+	var lasts []key                       // by node: its last address
+	open := []int32{noRule}               // the nodes around the current position, outermost first
+	close := func(before key, all bool) { // ends the nodes that end before a position
+		for top := open[len(open)-1]; top != noRule && (all || lasts[top].compare(before) < 0); top = open[len(open)-1] {
+			open = open[:len(open)-1]
+			if after, ok := lasts[top].next(); ok {
+				t.begin(after, open[len(open)-1])
+			}
+		}
+	}
+	for i := 0; i < len(rules); {
+		prefix := rules[i].prefix
+		first, last := bounds(prefix)
+		close(first, false)
+		node := prefixNode{parent: open[len(open)-1], anyPort: noRule}
+		for ; i < len(rules) && rules[i].prefix == prefix; i++ {
+			node.add(rules[i])
+		}
+		if node.anyPort == noRule && node.parent != noRule {
+			node.anyPort = t.nodes[node.parent].anyPort
+		}
+		node.finish()
+		number := int32(len(t.nodes))
+		t.nodes, lasts, open = append(t.nodes, node), append(lasts, last), append(open, number)
+		t.begin(first, number)
+	}
+	close(key{}, true)
+	return t
+}
+
+// begin starts an interval; one that begins at the same address is replaced.
+func (t *prefixTable) begin(at key, inner int32) {
+	if n := len(t.starts); n > 0 && t.starts[n-1] == at {
+		t.inner[n-1] = inner
+		return
+	}
+	t.starts, t.inner = append(t.starts, at), append(t.inner, inner)
+}
+
+func (n *prefixNode) add(rule numberedRule) {
+	if len(rule.ports) == 0 && n.anyPort == noRule {
+		n.anyPort = int32(rule.number)
+	}
+	for _, port := range rule.ports {
+		n.ports = append(n.ports, portRule{port, int32(rule.number)})
+	}
+}
+
+// finish makes the ports searchable, keeping the first rule of each.
+func (n *prefixNode) finish() {
+	slices.SortStableFunc(n.ports, func(a, b portRule) int { return cmp.Compare(a.port, b.port) })
+	n.ports = slices.CompactFunc(n.ports, func(a, b portRule) bool { return a.port == b.port })
+}
+
+// bounds returns the first and last address of a prefix.
+func bounds(prefix netip.Prefix) (first, last key) {
+	if prefix.Addr().Is4() {
+		a := prefix.Addr().As4()
+		n := binary.BigEndian.Uint32(a[:])
+		host := uint32(1)<<(32-prefix.Bits()) - 1 // a shift by 32 gives 0, so that /0 has all bits
+		return key{low: uint64(n)}, key{low: uint64(n | host)}
+	}
+	a := prefix.Addr().As16()
+	first = key{binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])}
+	last = first
+	switch bits := prefix.Bits(); {
+	case bits <= 64:
+		last.high |= 1<<(64-bits) - 1
+		last.low = ^uint64(0)
+	default:
+		last.low |= 1<<(128-bits) - 1
+	}
+	return first, last
+}
+
+// match returns the number of a rule that matches, or noRule.
+func (t *prefixTable) match(at key, port uint16) int {
+	low, high := 0, len(t.starts) // the interval is the last that starts at or before at
+	for low < high {
+		middle := int(uint(low+high) / 2)
+		if t.starts[middle].compare(at) <= 0 {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	if low == 0 {
+		return noRule
+	}
+	innermost := t.inner[low-1]
+	if innermost == noRule {
+		return noRule
+	}
+	if rule := t.nodes[innermost].anyPort; rule != noRule {
+		return int(rule)
+	}
+	for n := innermost; n != noRule; n = t.nodes[n].parent {
+		if rule := t.nodes[n].matchPort(port); rule != noRule {
+			return rule
+		}
+	}
+	return noRule
+}
+
+func (n *prefixNode) matchPort(port uint16) int {
+	i, found := slices.BinarySearchFunc(n.ports, port, func(r portRule, port uint16) int { return cmp.Compare(r.port, port) })
+	if !found {
+		return noRule
+	}
+	return int(n.ports[i].rule)
+}

@@ -1,0 +1,187 @@
+package netfilter
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Policy says which destinations may be reached. It is a value: it never changes once made, may be copied and used by several
+// goroutines, and knows nothing of system calls. The zero value allows everything; see [DenyAll] for the opposite.
+//
+// A policy has layers of allow rules, all of which must allow a destination, and one list of deny rules, none of which may
+// match it. A policy from one source has at most one layer. Every further source that states allow rules adds a layer: sets of
+// rules intersect exactly that way, without any rule having to be rewritten.
+type Policy struct {
+	layers []ruleSet
+	deny   ruleSet
+}
+
+// ruleSet is rules with their index; without rules index is nil.
+type ruleSet struct {
+	rules []Rule
+	index *index
+}
+
+func newRuleSet(rules []Rule) ruleSet {
+	if len(rules) == 0 {
+		return ruleSet{}
+	}
+	rules = slices.Clone(rules)
+	return ruleSet{rules, newIndex(rules)}
+}
+
+// match returns a rule that matches, or nil.
+func (s *ruleSet) match(protocol Protocol, addr netip.Addr, port uint16) *Rule {
+	if s.index == nil {
+		return nil
+	}
+	if n := s.index.match(protocol, addr, port); n != noRule {
+		return &s.rules[n]
+	}
+	return nil
+}
+
+// NewPolicy returns the policy of one source. A nil allow means that the source says nothing of what is allowed, so everything
+// is that deny does not name; an allow that is not nil and has no rule allows nothing.
+func NewPolicy(allow, deny []Rule) Policy {
+	p := Policy{deny: newRuleSet(deny)}
+	if allow != nil {
+		p.layers = []ruleSet{newRuleSet(allow)}
+	}
+	return p
+}
+
+// DenyAll returns the policy that allows nothing.
+func DenyAll() Policy { return NewPolicy([]Rule{}, nil) }
+
+// Tighten returns the policy that allows what both p and q allow.
+func (p Policy) Tighten(q Policy) Policy {
+	deny := p.deny
+	switch {
+	case len(p.deny.rules) == 0:
+		deny = q.deny
+	case len(q.deny.rules) > 0:
+		deny = newRuleSet(slices.Concat(p.deny.rules, q.deny.rules))
+	}
+	return Policy{slices.Concat(p.layers, q.layers), deny}
+}
+
+// Allows tells whether a destination may be reached. An IPv4-mapped IPv6 address is judged as the IPv4 it is, a zone is
+// disregarded, and so is the port of an ICMP destination. The invalid address and an unknown protocol are allowed only by a
+// policy without any rule. Allows does not allocate.
+//
+// The unspecified addresses 0.0.0.0 and :: are judged as written, though the kernel takes them for the host itself when they
+// are a destination; [Egress] replaces them before it asks.
+func (p Policy) Allows(protocol Protocol, addr netip.Addr, port uint16) bool {
+	return p.Judge(protocol, addr, port).Allowed
+}
+
+// Verdict is the answer to whether a destination may be reached, and why.
+type Verdict struct {
+	Allowed bool
+	// Rule is the deny rule that matched; nil if the destination is allowed, or denied because some layer of allow rules has
+	// none for it. It must not be changed.
+	Rule *Rule
+}
+
+// Reason says in a few words why a destination is denied.
+func (v Verdict) Reason() string {
+	switch {
+	case v.Allowed:
+		return "allowed"
+	case v.Rule != nil:
+		return "denied by rule " + v.Rule.String()
+	default:
+		return "no rule allows it"
+	}
+}
+
+// Judge is [Policy.Allows] with the reason. It does not allocate.
+func (p Policy) Judge(protocol Protocol, addr netip.Addr, port uint16) Verdict {
+	if p.Unrestricted() {
+		return Verdict{Allowed: true}
+	}
+	if protocol >= protocolCount || !addr.IsValid() {
+		return Verdict{}
+	}
+	if rule := p.deny.match(protocol, addr, port); rule != nil {
+		return Verdict{Rule: rule}
+	}
+	for i := range p.layers {
+		if p.layers[i].match(protocol, addr, port) == nil {
+			return Verdict{}
+		}
+	}
+	return Verdict{Allowed: true}
+}
+
+// Unrestricted tells whether the policy has neither allow layers nor deny rules.
+func (p Policy) Unrestricted() bool { return len(p.layers) == 0 && len(p.deny.rules) == 0 }
+
+// AllowLayers returns a copy of the layers of allow rules, each of which must allow a destination.
+func (p Policy) AllowLayers() [][]Rule {
+	layers := make([][]Rule, len(p.layers))
+	for i, layer := range p.layers {
+		layers[i] = append([]Rule{}, layer.rules...)
+	}
+	return layers
+}
+
+// DenyRules returns a copy of the deny rules.
+func (p Policy) DenyRules() []Rule { return slices.Clone(p.deny.rules) }
+
+// String describes the policy in one line, for people.
+func (p Policy) String() string {
+	if p.Unrestricted() {
+		return "unrestricted"
+	}
+	join := func(rules []Rule) string {
+		if len(rules) == 0 {
+			return "nothing"
+		}
+		texts := make([]string, len(rules))
+		for i, rule := range rules {
+			texts[i] = rule.String()
+		}
+		return strings.Join(texts, "; ")
+	}
+	var parts []string
+	for i, layer := range p.layers {
+		part := "allow "
+		if i > 0 {
+			part = "and of that only "
+		}
+		parts = append(parts, part+join(layer.rules))
+	}
+	if len(p.deny.rules) > 0 {
+		parts = append(parts, "deny "+join(p.deny.rules))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// policyJSON is a policy as JSON: rules in canonical form, allow a list of layers.
+type policyJSON struct {
+	Allow [][]Rule `json:"allow,omitempty"`
+	Deny  []Rule   `json:"deny,omitempty"`
+}
+
+// MarshalJSON returns {"allow": [[rule, ...], ...], "deny": [rule, ...]} with rules in canonical form. Without layers or deny
+// rules the member is left out.
+func (p Policy) MarshalJSON() ([]byte, error) {
+	return json.Marshal(policyJSON{p.AllowLayers(), p.deny.rules})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (p *Policy) UnmarshalJSON(text []byte) error {
+	var j policyJSON
+	if err := json.Unmarshal(text, &j); err != nil {
+		return err
+	}
+	*p = Policy{deny: newRuleSet(j.Deny)}
+	for _, layer := range j.Allow {
+		p.layers = append(p.layers, newRuleSet(layer))
+	}
+	return nil
+}

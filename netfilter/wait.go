@@ -1,0 +1,113 @@
+package netfilter
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
+)
+
+const (
+	// waitLimit is how long a blocking call is carried on with: a little less than a deferred answer may take, so that the
+	// worker is back before its answer is given for it. Past it the guest gets EIO.
+	waitLimit = seccompnotif.DeferTimeout - 500*time.Millisecond
+	// waitSlice is how long we sleep before we look whether the guest still waits.
+	waitSlice = 50 * time.Millisecond
+	// signalGrace is for how many slices a signal for the whole process may wait before it is taken to be the calling
+	// thread's to handle: another thread would have handled it by then.
+	signalGrace = 2
+	// errRestart is ERESTARTSYS of <linux/errno.h>. As the answer to a task with a signal it makes the kernel run the signal's
+	// handler and then either start the call again or fail it with EINTR, as SA_RESTART says. No program ever sees it.
+	errRestart = unix.Errno(512)
+)
+
+// waiter decides how long a call that would block goes on, for a worker that never blocks in it for long. The guest itself is
+// parked meanwhile, and may be so in a way that only a fatal signal ends (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV), so the
+// waiter looks for its signals too.
+type waiter struct {
+	host     host
+	call     *seccompnotif.Call
+	start    time.Time
+	patience time.Duration // the socket's SO_SNDTIMEO; 0 is for ever
+	timedOut unix.Errno    // what the call fails with when patience is over
+	signals  int           // slices in which a signal for the whole process was waiting
+}
+
+func newWaiter(h host, c *seccompnotif.Call, s *socket, timedOut unix.Errno) *waiter {
+	w := &waiter{host: h, call: c, start: time.Now(), timedOut: timedOut}
+	if timeout, err := unix.GetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO); err == nil {
+		w.patience = time.Duration(timeout.Nano())
+	}
+	return w
+}
+
+// writable waits until the socket may take more, for a slice at most. An errno other than 0 ends the call.
+func (w *waiter) writable(s *socket) unix.Errno {
+	slice := w.slice()
+	poll := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}
+	before := time.Now()
+	n, err := unix.Poll(poll, int(slice.Milliseconds())+1)
+	if err == nil && n > 0 {
+		// poll does not know of a full receiver that an unconnected datagram socket sends to: it says at once that
+		// there is room. Do not turn that into a busy loop.
+		if time.Since(before) < time.Millisecond {
+			time.Sleep(min(slice, time.Millisecond))
+		}
+	}
+	return w.over()
+}
+
+// sleep waits a slice. An errno other than 0 ends the call.
+func (w *waiter) sleep() unix.Errno {
+	time.Sleep(w.slice())
+	return w.over()
+}
+
+func (w *waiter) slice() time.Duration {
+	slice := min(waitSlice, waitLimit-time.Since(w.start))
+	if w.patience > 0 {
+		slice = min(slice, w.patience-time.Since(w.start))
+	}
+	return max(slice, 0)
+}
+
+// over returns what the call fails with if it must not go on, else 0.
+func (w *waiter) over() unix.Errno {
+	waited := time.Since(w.start)
+	switch {
+	case !w.call.Valid():
+		return unix.EINTR // nobody gets to see it
+	case w.patience > 0 && waited >= w.patience:
+		return w.timedOut
+	case waited >= waitLimit:
+		return unix.EIO
+	case waited < waitSlice:
+		return 0 // not worth asking for signals yet
+	}
+	id, err := w.host.identity(w.call)
+	if err != nil {
+		return unix.EINTR
+	}
+	own, shared := id.deliverable()
+	if own != 0 || shared != 0 && id.threads == 1 {
+		return w.interrupted()
+	}
+	if shared == 0 {
+		w.signals = 0
+		return 0
+	}
+	// Which thread the kernel has picked for it cannot be seen, and errRestart must not reach a thread without a signal.
+	if w.signals++; w.signals >= signalGrace {
+		return unix.EINTR
+	}
+	return 0
+}
+
+// interrupted returns what a signal makes of the call: with a time-out on the socket it is not restarted, see signal(7).
+func (w *waiter) interrupted() unix.Errno {
+	if w.patience > 0 {
+		return unix.EINTR
+	}
+	return errRestart
+}
