@@ -35,6 +35,8 @@ type Request struct {
 	FilterCache string
 	// Console takes the master of the first process's terminal, where it has one.
 	Console func(master *os.File) error
+	// Started is told that the first process is about to run its program; an error keeps it from that.
+	Started func() error
 	// Denied is told of each denial. It must be quick and safe for concurrent use.
 	Denied func(Denial)
 	Log    *logrus.Logger
@@ -57,6 +59,9 @@ type Monitor struct {
 
 // PID is the container's first process's, in the monitor's PID namespace.
 func (m *Monitor) PID() int { return m.pid }
+
+// Pidfd refers to the container's first process. It stays the monitor's.
+func (m *Monitor) Pidfd() *os.File { return m.init }
 
 // Waited blocks until the container's first process has ended. It may still be a zombie then.
 func (m *Monitor) Waited() {

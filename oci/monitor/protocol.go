@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The control protocol: one connection, one request, one reply. A message is one packet of a SOCK_SEQPACKET socket, a JSON
-// object of at most maxMessage bytes, with at most one descriptor beside it.
+// The control protocol: one connection, one request, one reply. A message is a JSON object on a line of at most maxMessage bytes, with at
+// most one descriptor beside it.
 
 // request is what a verb asks of the monitor.
 type request struct {
@@ -49,28 +49,15 @@ func send(c *net.UnixConn, message any, file *os.File) error {
 	if file != nil {
 		rights = unix.UnixRights(int(file.Fd()))
 	}
-	_, _, err = c.WriteMsgUnix(data, rights, nil)
+	_, _, err = c.WriteMsgUnix(append(data, '\n'), rights, nil)
 	return err
 }
 
 // receive reads one message into message, and the descriptor that came with it, which may be nil.
 func receive(c *net.UnixConn, message any) (*os.File, error) {
-	data := make([]byte, maxMessage)
-	rights := make([]byte, unix.CmsgSpace(4))
-	n, oobn, flags, _, err := c.ReadMsgUnix(data, rights)
-	if err != nil {
-		return nil, err
-	}
-	file, err := descriptor(rights[:oobn])
-	if err != nil {
-		return nil, err
-	}
-	if n == 0 {
-		err = errors.New("the other side has closed the connection")
-	} else if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		err = errors.New("message too long")
-	} else {
-		err = json.Unmarshal(data[:n], message)
+	line, file, err := receiveLine(c)
+	if err == nil {
+		err = json.Unmarshal(line, message)
 	}
 	if err != nil {
 		if file != nil {
@@ -79,6 +66,36 @@ func receive(c *net.UnixConn, message any) (*os.File, error) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return file, nil
+}
+
+// receiveLine reads up to the end of a line. The first descriptor that comes with it is the message's.
+func receiveLine(c *net.UnixConn) (line []byte, file *os.File, err error) {
+	part := make([]byte, 4096)
+	rights := make([]byte, unix.CmsgSpace(4))
+	for {
+		n, oobn, flags, _, err := c.ReadMsgUnix(part, rights)
+		if err != nil {
+			return nil, file, err
+		}
+		got, err := descriptor(rights[:oobn])
+		if err != nil {
+			return nil, file, err
+		}
+		if file == nil {
+			file = got
+		} else if got != nil {
+			got.Close()
+		}
+		line = append(line, part[:n]...)
+		switch {
+		case n == 0:
+			return nil, file, errors.New("the other side has closed the connection")
+		case flags&unix.MSG_CTRUNC != 0 || len(line) > maxMessage:
+			return nil, file, errors.New("message too long")
+		case line[len(line)-1] == '\n':
+			return line, file, nil
+		}
+	}
 }
 
 // descriptor is the one descriptor in a control message; nil if there is none.

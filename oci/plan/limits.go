@@ -15,6 +15,21 @@ const capMknod = unix.CAP_MKNOD
 // cpuPeriod is the kernel's default cfs_period_us, in microseconds.
 const cpuPeriod = 100_000
 
+// Tighten is the spec with the policy's limits laid over its resources: the lower one counts. The spec given is left untouched.
+func Tighten(spec *specs.Spec, limits policy.Limits) (*specs.Spec, error) {
+	resources, err := limitResources(spec.Linux.Resources, limits)
+	if err != nil {
+		return nil, err
+	}
+	if resources == spec.Linux.Resources {
+		return spec, nil
+	}
+	out, linux := *spec, *spec.Linux
+	linux.Resources = resources
+	out.Linux = &linux
+	return &out, nil
+}
+
 // limitResources lays the policy's limits over the spec's: the lower one counts. The spec's own value is left untouched.
 func limitResources(spec *specs.LinuxResources, limits policy.Limits) (*specs.LinuxResources, error) {
 	if limits.Memory == 0 && limits.Processes == 0 && limits.CPU == 0 && len(limits.CPUCores) == 0 {

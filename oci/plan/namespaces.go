@@ -13,6 +13,12 @@ type Namespace struct {
 	Path string `json:"path,omitempty"` // empty for a new one
 }
 
+// File is the namespace's name in /proc/PID/ns.
+func (n Namespace) File() string {
+	kind, _ := kindOf(n.Type)
+	return kind.file
+}
+
 // namespaceKind is what clone(2) and setns(2) call a type of namespace, and /proc/PID/ns.
 type namespaceKind struct {
 	flag uint64

@@ -50,7 +50,7 @@ type Enforcement struct {
 // Request is what a plan is made of.
 type Request struct {
 	ID      string
-	Bundle  *bundle.Bundle
+	Bundle  *bundle.Bundle // its spec tightened, see [Tighten]
 	Policy  policy.Policy
 	Host    host.Host
 	Cgroups chroot.Cgroups // where the container is in the host's hierarchies
@@ -64,7 +64,7 @@ func New(r Request) (*Plan, error) {
 	spec := r.Bundle.Spec
 	p := &Plan{
 		ID: r.ID, Bundle: r.Bundle.Path, Policy: r.Policy,
-		Hostname: spec.Hostname, Domainname: spec.Domainname, Seccomp: spec.Linux.Seccomp,
+		Hostname: spec.Hostname, Domainname: spec.Domainname, Seccomp: spec.Linux.Seccomp, Resources: spec.Linux.Resources,
 	}
 	var err error
 	if p.Namespaces, err = resolveNamespaces(spec.Linux); err != nil {
@@ -78,9 +78,6 @@ func New(r Request) (*Plan, error) {
 	}
 	p.TimeOffsets = timeOffsets(spec.Linux.TimeOffsets)
 	if p.Sysctl, err = sysctls(spec.Linux.Sysctl); err != nil {
-		return nil, err
-	}
-	if p.Resources, err = limitResources(spec.Linux.Resources, r.Policy.Limits); err != nil {
 		return nil, err
 	}
 	if p.Root, err = chroot.NewMap(p.mapRequest(r)); err != nil {

@@ -22,6 +22,7 @@ type Held struct {
 	Overlay    []unix.SockFilter    // nil where nothing is notified or denied
 	Spec       []unix.SockFilter    // the spec's own filter, nil where it has none
 	SpecFlags  uint64               // of seccomp(2) for the spec's filter
+	Null       []int                // standard descriptors that are the host's /dev/null
 	Preserve   int                  // descriptors from 3 up that the workload keeps
 	SessionKey string               // name of the session keyring, "" to leave it
 	Wait       bool                 // the parent has something to do before the child goes on from its birth
@@ -102,7 +103,7 @@ func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 		l.Born = s.Sync("ready to join")
 	}
 	s.About("join the container's namespaces")
-	flags, names := p.Namespaces.joined(!sameUser)
+	flags, names := p.Namespaces.Joined(!sameUser)
 	s.Setns(h.Container, flags, names)
 	s.About("")
 	if !sameUser {
@@ -292,7 +293,8 @@ func identity(s *launch.Program, process Process, keepAdmin, denySetgroups bool)
 	s.Prctl("PR_CAP_AMBIENT_CLEAR_ALL", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
 	for bit := 0; bit < capabilities; bit++ {
 		if c.Ambient&(1<<bit) != 0 {
-			s.Prctl("PR_CAP_AMBIENT_RAISE", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uint64(bit))
+			// One that is not permitted and inheritable cannot be raised; specs ask for it all the same, and runc goes on without.
+			s.Prctl("PR_CAP_AMBIENT_RAISE", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uint64(bit)).Ignore(unix.EPERM, unix.EINVAL)
 		}
 	}
 }
@@ -352,9 +354,9 @@ func (p *Plan) execute(s *launch.Program, h Held, process Process) {
 	}
 }
 
-// joined are the setns(2) flags for everything that the container does not share with the caller, and their names. A process cannot
+// Joined are the setns(2) flags for everything that the container does not share with the caller, and their names. A process cannot
 // join the user namespace that it is in.
-func (n Namespaces) joined(user bool) (uint64, string) {
+func (n Namespaces) Joined(user bool) (uint64, string) {
 	var flags uint64
 	var names []string
 	for _, ns := range n {

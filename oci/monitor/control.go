@@ -1,0 +1,74 @@
+package monitor
+
+import (
+	"errors"
+	"net"
+	"os"
+)
+
+// Serve answers the control socket until the container's first process has ended. authorise judges who is at the other end of a
+// connection.
+func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) error) {
+	go func() {
+		for {
+			conn, err := socket.AcceptUnix()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil {
+				m.request.Log.Warnf("control socket: %v", err)
+				return
+			}
+			go m.converse(conn, authorise)
+		}
+	}()
+	m.Waited()
+	socket.Close()
+}
+
+// converse has one exchange with a verb.
+func (m *Monitor) converse(conn *net.UnixConn, authorise func(*net.UnixConn) error) {
+	defer conn.Close()
+	if err := authorise(conn); err != nil {
+		m.request.Log.Warnf("control socket: %v", err)
+		return
+	}
+	var ask request
+	file, err := receive(conn, &ask)
+	if err != nil {
+		m.request.Log.Warn(err)
+		return
+	}
+	result, err := m.carryOut(ask.Verb, file)
+	answer := reply{}
+	if err != nil {
+		answer.Error, result = err.Error(), nil
+	}
+	if err := send(conn, answer, result); err != nil {
+		m.request.Log.Warnf("control socket: %v", err)
+	}
+}
+
+// carryOut does what a verb asks. It owns file, which may be nil; what it returns stays the monitor's.
+func (m *Monitor) carryOut(v verb, file *os.File) (*os.File, error) {
+	if v != verbListen && file != nil {
+		file.Close()
+		return nil, errors.New("control socket: a descriptor where none belongs")
+	}
+	switch v {
+	case verbStart:
+		return nil, m.Start()
+	case verbJoin:
+		return m.ruleset, nil
+	case verbListen:
+		if file == nil {
+			return nil, errors.New("control socket: no listener came with the request")
+		}
+		if !m.request.Plan.Supervised() {
+			file.Close()
+			return nil, errors.New("control socket: this container has no supervisor")
+		}
+		return nil, m.supervise(file)
+	}
+	return nil, errors.New("control socket: unknown verb " + string(v))
+}

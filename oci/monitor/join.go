@@ -1,0 +1,168 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/oci/cgroup"
+	"github.com/sandlock/sandlock-runtime/oci/launch"
+	"github.com/sandlock/sandlock-runtime/oci/plan"
+)
+
+// JoinRequest is a process that is to join a running container.
+type JoinRequest struct {
+	Plan    *plan.Plan
+	Process plan.Process
+	// Init is the container's first process, and its pidfd.
+	InitPID int
+	Init    *os.File
+	Cgroup  *cgroup.Manager
+	Monitor Client
+
+	PreserveFDs int
+	FilterCache string
+	// Console takes the master of the process's terminal, where it has one.
+	Console func(master *os.File) error
+	// Started is called when the process is there and has not run its program yet; an error ends it.
+	Started func(pid int) error
+}
+
+// Join makes the process and lets it run its program. The process is the caller's child; the pidfd is the caller's to close. On error nothing is left.
+func Join(r JoinRequest) (pid int, pidfd *os.File, err error) {
+	h, err := r.hold()
+	defer h.close()
+	if err != nil {
+		return 0, nil, err
+	}
+	own, err := sameNamespace(r.InitPID, "user")
+	if err != nil {
+		return 0, nil, err
+	}
+	l := r.Plan.Exec(h.Held, r.Process, own)
+	l.Options.PIDNamespace = h.pidNamespace
+	if h.into > 0 {
+		l.Options.Cgroup = h.into
+	}
+	child, err := launch.Start(l.Program, l.Options)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer child.Close()
+	if err := r.walk(child, l); err != nil {
+		_ = child.Kill() // it may have ended by itself
+		_, _ = unix.Wait4(child.PID, nil, 0, nil)
+		child.PIDFD.Close()
+		return 0, nil, err
+	}
+	return child.PID, child.PIDFD, nil
+}
+
+func (r JoinRequest) walk(child *launch.Child, l *plan.Launch) error {
+	for {
+		at, err := child.Wait()
+		if err != nil {
+			return err
+		}
+		switch at {
+		case l.Born:
+			if err := r.Cgroup.AddPID("", child.PID); err != nil {
+				return err
+			}
+		case l.Parked:
+			if err := r.parked(child, l); err != nil {
+				return err
+			}
+		case launch.Done:
+			return nil
+		}
+		if err := child.Proceed(); err != nil {
+			return err
+		}
+	}
+}
+
+// parked puts the process under the container's monitor before it runs anything.
+func (r JoinRequest) parked(child *launch.Child, l *plan.Launch) error {
+	if err := setLimits(child.PID, r.Process); err != nil {
+		return err
+	}
+	if l.HasListener {
+		listener, err := child.Take(l.Listener)
+		if err != nil {
+			return err
+		}
+		err = r.Monitor.Listen(listener)
+		listener.Close()
+		if err != nil {
+			return err
+		}
+	}
+	if l.HasTerminal {
+		master, err := child.Take(l.Terminal)
+		if err != nil {
+			return err
+		}
+		if err := r.Console(master); err != nil {
+			return err
+		}
+	}
+	return r.Started(child.PID)
+}
+
+// hold opens and compiles all that the launch program refers to.
+func (r JoinRequest) hold() (h held, err error) {
+	h.Preserve = r.PreserveFDs
+	h.Container = launch.Inherited(int(r.Init.Fd()), "container")
+	entrance, err := r.Cgroup.EnterBeside(r.InitPID)
+	if errors.Is(err, unix.ENOENT) {
+		return h, fmt.Errorf("cgroup of the container: %w", err)
+	}
+	if err != nil {
+		return h, err
+	}
+	h.closers = append(h.closers, entrance.Close)
+	h.into = entrance.Into
+	for _, tasks := range entrance.Tasks {
+		h.Cgroup = append(h.Cgroup, launch.Inherited(tasks, "tasks"))
+	}
+	if r.Plan.Namespaces.Has(specs.PIDNamespace) {
+		h.pidNamespace, err = os.Open("/proc/" + strconv.Itoa(r.InitPID) + "/ns/pid")
+		if err != nil {
+			return h, err
+		}
+		h.files = append(h.files, h.pidNamespace)
+	}
+	if r.Plan.Landlock != nil && !r.Plan.Common() {
+		ruleset, err := r.Monitor.Ruleset()
+		if err != nil {
+			return h, err
+		}
+		if ruleset == nil {
+			return h, errors.New("the container's monitor has no Landlock ruleset to give")
+		}
+		h.files = append(h.files, ruleset)
+		if err := r.Plan.Landlock.AddOpened(int(ruleset.Fd()), 0, 1, 2); err != nil {
+			return h, err
+		}
+		fd := launch.Inherited(int(ruleset.Fd()), "ruleset")
+		h.Ruleset = &fd
+	}
+	h.Overlay, h.Spec, h.SpecFlags, err = filters(r.Plan, r.FilterCache)
+	return h, err
+}
+
+// sameNamespace says whether a process is in the same namespace as the caller.
+func sameNamespace(pid int, kind string) (bool, error) {
+	var theirs, ours unix.Stat_t
+	for path, st := range map[string]*unix.Stat_t{"/proc/" + strconv.Itoa(pid) + "/ns/" + kind: &theirs, "/proc/self/ns/" + kind: &ours} {
+		if err := unix.Stat(path, st); err != nil {
+			return false, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return theirs.Dev == ours.Dev && theirs.Ino == ours.Ino, nil
+}
