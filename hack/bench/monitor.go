@@ -1,0 +1,75 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// monitor prints the memory of the monitor of an idle container, without a policy and with one.
+func (b *bench) monitor() error {
+	title("monitor: memory of the monitor of an idle container")
+	for _, policy := range []struct {
+		name        string
+		annotations map[string]string
+	}{
+		{"without a policy", nil},
+		{"with egress rules", map[string]string{"io.sandlock.network.allow": "tcp://10.0.0.0/8:80;udp://10.0.0.0/8:53"}},
+	} {
+		if err := b.idleMonitor(policy.name, policy.annotations); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) idleMonitor(name string, annotations map[string]string) (err error) {
+	id := fmt.Sprintf("bench-monitor-%d", os.Getpid())
+	dir, err := b.bundle(id, annotations, "/bin/sleep", "1000")
+	if err != nil {
+		return err
+	}
+	if err := b.ours.do(nil, "run", "--detach", "--bundle", dir, id); err != nil {
+		return err
+	}
+	defer func() {
+		if deleteErr := b.ours.do(nil, "delete", "--force", id); err == nil {
+			err = deleteErr
+		}
+	}()
+	pid, err := b.monitorPid(id)
+	if err != nil {
+		return err
+	}
+	memory, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-20s", name)
+	for line := range strings.Lines(string(memory)) {
+		if key, value, found := strings.Cut(line, ":"); found && (key == "Pss" || key == "Rss" || key == "Private_Dirty") {
+			fmt.Printf("  %s %s", key, strings.TrimSpace(value))
+		}
+	}
+	fmt.Println()
+	return nil
+}
+
+func (b *bench) monitorPid(id string) (int, error) {
+	content, err := os.ReadFile(filepath.Join(b.ours.root, id, "state.json"))
+	if err != nil {
+		return 0, err
+	}
+	var state struct {
+		MonitorPid int `json:"monitorPid"`
+	}
+	if err := json.Unmarshal(content, &state); err != nil {
+		return 0, fmt.Errorf("state.json: %w", err)
+	}
+	if state.MonitorPid == 0 {
+		return 0, fmt.Errorf("state.json of %s has no monitorPid", id)
+	}
+	return state.MonitorPid, nil
+}
