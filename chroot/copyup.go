@@ -14,6 +14,12 @@ import (
 // device nodes. No link is followed and no name is used twice for the same thing, so a tree that changes meanwhile can spoil the copy but not lead
 // it elsewhere. data are the options of to's filesystem: an owner that they give stands.
 func copyTree(from, to int, data []string) error {
+	// A new mount's descriptor is one of O_PATH.
+	to, err := unix.Openat(to, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("openat", err)
+	}
+	defer unix.Close(to)
 	if err := copyEntries(from, to); err != nil {
 		return err
 	}

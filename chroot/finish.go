@@ -58,6 +58,7 @@ func (s *Sources) deny(p *launch.Program, root launch.FD) {
 	if len(s.m.Denied) == 0 {
 		return
 	}
+	directory, file := s.takeDenied(p)
 	type target struct{ directory, file launch.FD }
 	targets := make([]target, len(s.m.Denied))
 	for i, name := range s.m.Denied {
@@ -71,14 +72,32 @@ func (s *Sources) deny(p *launch.Program, root launch.FD) {
 	status := launch.Bytes(make([]byte, sizeofStatfs), "status")
 	for i, name := range s.m.Denied {
 		p.About("filesystem.deny %s", name)
-		covered, file := p.Label("covered"), p.Label("file")
+		covered, other := p.Label("covered"), p.Label("other")
 		// A result that has not been reached is -1: no descriptor.
-		p.Call("fstatfs", unix.SYS_FSTATFS, targets[i].directory.Arg, status).OnError(file, unix.EBADF)
-		cover(p, launch.Inherited(s.denied.directory, "nothing"), targets[i].directory, covered)
-		p.Mark(file)
-		cover(p, launch.Inherited(s.denied.file, "nothing"), targets[i].file, covered)
+		p.Call("fstatfs", unix.SYS_FSTATFS, targets[i].directory.Arg, status).OnError(other, unix.EBADF)
+		cover(p, directory, targets[i].directory, covered)
+		p.Mark(other)
+		cover(p, file, targets[i].file, covered)
 		p.Mark(covered)
 	}
+}
+
+// takeDenied returns the objects to cover with. What the parent could not take out of their filesystem is taken while that is mounted
+// for a moment, on top of everything.
+func (s *Sources) takeDenied(p *launch.Program) (directory, file launch.FD) {
+	if s.denied.both < 0 {
+		return launch.Inherited(s.denied.directory, "directory"), launch.Inherited(s.denied.file, "file")
+	}
+	p.About("filesystem.deny")
+	both := launch.Inherited(s.denied.both, "denied")
+	p.MoveMountTo(both, launch.CWD, "/")
+	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
+	directory = p.OpenTree(both, "directory", flags).Result("directory")
+	file = p.OpenTree(both, "file", flags).Result("file")
+	p.Fchdir(both)
+	p.Unmount(".")
+	p.Chdir("/")
+	return directory, file
 }
 
 // mask hides a path: a directory beneath an empty one, anything else beneath /dev/null.

@@ -39,7 +39,7 @@ type lateMount struct {
 
 // Open clones the root and every bind source of m. The cgroups that m names must exist by now. Errors name the entry and the source.
 func Open(m Map) (*Sources, error) {
-	s := &Sources{m: m, root: -1, null: -1, empty: -1, denied: deniedObjects{-1, -1}}
+	s := &Sources{m: m, root: -1, null: -1, empty: -1, denied: deniedObjects{-1, -1, -1}}
 	if err := s.open(); err != nil {
 		s.Close()
 		return nil, err
