@@ -27,13 +27,13 @@ func TestHooksRunInOrderInTheirNamespacesWithTheState(t *testing.T) {
 	r := newRuntime(t)
 	b := script(t, "test -f /startContainer.json && echo after startContainer")
 	b.spec.Hooks = &specs.Hooks{
-		Prestart:        []specs.Hook{hook(b, "prestart", "")}, //nolint:staticcheck // deprecated, and Docker's own way to set up networks
 		CreateRuntime:   []specs.Hook{hook(b, "createRuntime", "")},
 		CreateContainer: []specs.Hook{hook(b, "createContainer", "")},
 		StartContainer:  []specs.Hook{insideHook("startContainer")},
 		Poststart:       []specs.Hook{hook(b, "poststart", "")},
 		Poststop:        []specs.Hook{hook(b, "poststop", "")},
 	}
+	setPrestart(b.spec.Hooks, []specs.Hook{hook(b, "prestart", "")})
 	c := r.create(t, b)
 	before := readText(t, b.dir, "order")
 	if !ours {
@@ -83,6 +83,12 @@ func TestHooksRunInOrderInTheirNamespacesWithTheState(t *testing.T) {
 	}
 }
 
+// setPrestart sets the hooks that the specification calls deprecated, and that Docker sets up its networks with.
+func setPrestart(h *specs.Hooks, list []specs.Hook) {
+	//lint:ignore SA1019 see above
+	h.Prestart = list //nolint:staticcheck // see above
+}
+
 func readText(t testing.TB, dir, name string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(dir, name))
@@ -94,7 +100,7 @@ func readText(t testing.TB, dir, name string) string {
 
 func TestHookFailureStopsTheContainer(t *testing.T) {
 	set := map[string]func(h *specs.Hooks, list []specs.Hook){
-		"prestart":        func(h *specs.Hooks, list []specs.Hook) { h.Prestart = list }, //nolint:staticcheck // as above
+		"prestart":        setPrestart,
 		"createRuntime":   func(h *specs.Hooks, list []specs.Hook) { h.CreateRuntime = list },
 		"createContainer": func(h *specs.Hooks, list []specs.Hook) { h.CreateContainer = list },
 		"startContainer":  func(h *specs.Hooks, list []specs.Hook) { h.StartContainer = list },

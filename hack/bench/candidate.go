@@ -80,12 +80,11 @@ func (c *candidate) close() { close(c.work) }
 // what it said on stderr is in the error.
 func (c *candidate) do(out *os.File, args ...string) error {
 	cmd := exec.Command(c.path, append([]string{"--root", c.root}, args...)...)
-	complaint, err := os.CreateTemp("", "sl-bench-stderr-")
+	complaint, err := os.Create(filepath.Join(filepath.Dir(c.root), c.name+".stderr"))
 	if err != nil {
 		return err
 	}
 	defer complaint.Close()
-	defer os.Remove(complaint.Name())
 	cmd.Stderr = complaint
 	if out != nil {
 		cmd.Stdout = out

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-//go:embed connect.c
+//go:embed floor/connect.c
 var connectSource []byte
 
 const (

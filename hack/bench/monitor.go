@@ -62,14 +62,12 @@ func (b *bench) monitorPid(id string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	var state struct {
-		MonitorPid int `json:"monitorPid"`
-	}
+	var state struct{ Monitor struct{ Pid int } }
 	if err := json.Unmarshal(content, &state); err != nil {
 		return 0, fmt.Errorf("state.json: %w", err)
 	}
-	if state.MonitorPid == 0 {
-		return 0, fmt.Errorf("state.json of %s has no monitorPid", id)
+	if state.Monitor.Pid == 0 {
+		return 0, fmt.Errorf("state.json of %s names no monitor", id)
 	}
-	return state.MonitorPid, nil
+	return state.Monitor.Pid, nil
 }

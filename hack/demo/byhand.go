@@ -56,11 +56,10 @@ The policy is in the annotations of the bundle's config.json:
 	for _, key := range keys {
 		fmt.Printf("    %-30s %s\n", key, policy[key])
 	}
-	network, err := servers()
+	network, err := servers() // which end with this process
 	if err != nil {
 		return err
 	}
-	defer network.Close()
 	free, _, err := runOne(runtimePath, dir, root, network, "demo-free", nil)
 	if err != nil {
 		return err

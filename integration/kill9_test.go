@@ -1,0 +1,250 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// killRounds is how often each command is killed, at a moment of its own.
+const killRounds = 25
+
+// monitorPid finds the process that supervises the container.
+func (r *ociRuntime) monitorPid(t *testing.T, id string) int {
+	t.Helper()
+	var state struct{ Monitor struct{ Pid int } }
+	if err := json.Unmarshal([]byte(readText(t, r.root, id+"/state.json")), &state); err != nil {
+		t.Fatal(err)
+	}
+	if state.Monitor.Pid == 0 {
+		t.Fatalf("state.json of %s names no monitor", id)
+	}
+	return state.Monitor.Pid
+}
+
+// killed starts a command and kills it with SIGKILL after a random part of the time that it takes when left alone.
+// It tells whether the command was still there to be killed.
+func killed(t *testing.T, random *rand.Rand, usual time.Duration, cmd *exec.Cmd) bool {
+	t.Helper()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.NewTimer(time.Duration(random.Int64N(int64(usual) + 1)))
+	defer timer.Stop()
+	<-timer.C // the moment of the kill is what is being tried
+	cmd.Process.Kill()
+	cmd.Wait() // killed or not
+	reapOrphans()
+	return !cmd.ProcessState.Exited()
+}
+
+// reapOrphans reaps every process that has become the tests' child and has ended. No command may be under way.
+func reapOrphans() {
+	for {
+		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+			return
+		}
+	}
+}
+
+// cleared deletes the container by force and fails the test if anything is left of it.
+func cleared(t *testing.T, r *ociRuntime, b *bundle, when string) {
+	t.Helper()
+	res := r.run(t, "delete", "--force", b.id)
+	if res.code != 0 {
+		t.Errorf("%s: delete --force: %v", when, res)
+	}
+	eventually(t, "nothing is left "+when, func() bool {
+		reapOrphans()
+		_, err := os.Stat(filepath.Join(r.root, b.id))
+		return os.IsNotExist(err) && len(leftovers(t, b.id)) == 0
+	})
+}
+
+// usually measures what a command takes when nobody kills it.
+func usually(t *testing.T, f func()) time.Duration {
+	t.Helper()
+	before := time.Now()
+	f()
+	return time.Since(before)
+}
+
+func killedPolicy(t *testing.T) *bundle {
+	b := newBundle(t, "/bin/sleep", "1000")
+	b.annotate("io.sandlock.network.deny", "192.0.2.0/24")
+	return b
+}
+
+func randomSource(t *testing.T) *rand.Rand {
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("SANDLOCK_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("SANDLOCK_SEED: %v", err)
+		}
+	}
+	t.Logf("SANDLOCK_SEED=%d repeats this run's moments", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+func TestOwnCreateKilledAtAnyMoment(t *testing.T) {
+	random, r := randomSource(t), newRuntime(t)
+	b := killedPolicy(t)
+	b.write(t)
+	create := func() *exec.Cmd { return r.command(context.Background(), "create", "--bundle", b.dir, b.id) }
+	usual := usually(t, func() { finish(t, create()) })
+	cleared(t, r, b, "after a create that was left alone")
+	for round := range killRounds {
+		killed(t, random, usual, create())
+		cleared(t, r, b, fmt.Sprintf("after killing create, round %d", round))
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func TestOwnStartKilledAtAnyMoment(t *testing.T) {
+	random, r := randomSource(t), newRuntime(t)
+	b := killedPolicy(t)
+	b.write(t)
+	usual := usually(t, func() {
+		r.must(t, "create", "--bundle", b.dir, b.id)
+		r.must(t, "start", b.id)
+	}) / 2
+	cleared(t, r, b, "after a start that was left alone")
+	for round := range killRounds {
+		r.must(t, "create", "--bundle", b.dir, b.id)
+		killed(t, random, usual, r.command(context.Background(), "start", b.id))
+		switch state := r.state(t, b.id); state.Status {
+		case specs.StateCreated, specs.StateRunning:
+		default:
+			t.Errorf("round %d: after a killed start: %+v", round, state)
+		}
+		cleared(t, r, b, fmt.Sprintf("after killing start, round %d", round))
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func TestOwnDeleteKilledAtAnyMoment(t *testing.T) {
+	random, r := randomSource(t), newRuntime(t)
+	b := killedPolicy(t)
+	b.write(t)
+	r.must(t, "run", "--detach", "--bundle", b.dir, b.id)
+	usual := usually(t, func() { cleared(t, r, b, "after a delete that was left alone") })
+	for round := range killRounds {
+		r.must(t, "run", "--detach", "--bundle", b.dir, b.id)
+		killed(t, random, usual, r.command(context.Background(), "delete", "--force", b.id))
+		cleared(t, r, b, fmt.Sprintf("after killing delete, round %d", round))
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// A dead monitor lets nothing through that it would have denied, and the verbs still work.
+func TestMonitorKilledFailsClosed(t *testing.T) {
+	e := newEgress(t)
+	for _, how := range []string{"idle", "busy"} {
+		t.Run(how, func(t *testing.T) {
+			r := newRuntime(t)
+			text := "echo up; read x; for i in 1 2 3; do guest network connect tcp " + deniedHost + ":7000; done; echo over"
+			if how == "busy" {
+				text = "echo up; while :; do guest network connect tcp " + deniedHost + ":7000; done"
+			}
+			reader, writer, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			defer writer.Close()
+			c := r.startWithStdin(t, e.join(t, text, "io.sandlock.network.allow", allowedHost+":7000"), reader)
+			c.line(t)
+			if how == "busy" {
+				c.line(t)
+			}
+			if err := unix.Kill(r.monitorPid(t, c.id), unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			writer.WriteString("\n")
+			// Either the workload ends with its monitor, or what the monitor would have judged fails.
+			for range 20 {
+				c.output.SetReadDeadline(time.Now().Add(5 * time.Second))
+				line, err := c.lines.ReadString('\n')
+				if err != nil || line == "over\n" {
+					break
+				}
+				if strings.Contains(line, "reached") {
+					t.Errorf("without a monitor the container reached what is denied: %q", line)
+				}
+			}
+			if peers := e.servers["tcp denied"].Peers(); len(peers) != 0 {
+				t.Errorf("the denied server was reached: %v", peers)
+			}
+			if state := r.state(t, c.id); state.ID != c.id {
+				t.Errorf("%+v", state)
+			}
+			r.must(t, "delete", "--force", c.id)
+			c.wait(t)
+			assertNothingLeft(t, r, c.bundle)
+		})
+	}
+}
+
+// The monitor may die at any moment of the container's beginning, too.
+func TestMonitorKilledAtAnyMoment(t *testing.T) {
+	random, r := randomSource(t), newRuntime(t)
+	b := killedPolicy(t)
+	b.write(t)
+	usual := usually(t, func() {
+		r.must(t, "create", "--bundle", b.dir, b.id)
+		r.must(t, "start", b.id)
+	})
+	cleared(t, r, b, "at first")
+	for round := range killRounds {
+		cmd := r.command(context.Background(), "run", "--detach", "--bundle", b.dir, b.id)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.NewTimer(time.Duration(random.Int64N(int64(usual) + 1)))
+		<-timer.C // the moment of the kill is what is being tried
+		killDescendantsNamed(t, cmd.Process.Pid, b.id)
+		cmd.Wait() // with an error or without: what counts is what can be cleared
+		reapOrphans()
+		cleared(t, r, b, fmt.Sprintf("after killing the monitor, round %d", round))
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// killDescendantsNamed kills the processes with id on their command line but for the command itself.
+func killDescendantsNamed(t *testing.T, command int, id string) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == command || pid == os.Getpid() {
+			continue
+		}
+		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err == nil && strings.Contains(string(cmdline), id) {
+			unix.Kill(pid, unix.SIGKILL) // it may have gone by itself
+		}
+	}
+}
