@@ -8,6 +8,8 @@
 package oci
 
 import (
+	"path/filepath"
+
 	"github.com/sirupsen/logrus"
 )
 
@@ -25,3 +27,6 @@ type Runtime struct {
 	// LogFile tells that Log goes to a file of the user's (--log), not to stderr.
 	LogFile bool
 }
+
+// filterCache is where compiled filters are kept. No container can have its name.
+func (r *Runtime) filterCache() string { return filepath.Join(r.Root, "@filters") }

@@ -21,6 +21,11 @@ func Home(root int, uid uint32) string {
 	}
 	file := os.NewFile(uintptr(fd), "passwd")
 	defer file.Close()
+	return HomeIn(file, uid)
+}
+
+// HomeIn is the home directory of a user by a file like /etc/passwd, or "/".
+func HomeIn(file *os.File, uid uint32) string {
 	info, err := file.Stat()
 	if err != nil || !info.Mode().IsRegular() || info.Size() > maxPasswd {
 		return "/"

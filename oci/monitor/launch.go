@@ -51,6 +51,21 @@ func Launch(r Request) (m *Monitor, err error) {
 	return m, nil
 }
 
+// Program lists the launch program that [Launch] would walk.
+func Program(r Request) (string, error) {
+	m := &Monitor{request: r}
+	defer m.Close()
+	held, err := m.hold()
+	if held.sources != nil {
+		defer held.sources.Close()
+	}
+	defer held.close()
+	if err != nil {
+		return "", err
+	}
+	return r.Plan.Init(held.Held).Program.String(), nil
+}
+
 // walk goes with the child from one sync point to the next.
 func (m *Monitor) walk(l *plan.Launch) error {
 	p := m.request.Plan

@@ -1,0 +1,83 @@
+package oci
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/sandlock/sandlock-runtime/oci/cgroup"
+	"github.com/sandlock/sandlock-runtime/oci/plan"
+	"github.com/sandlock/sandlock-runtime/oci/state"
+)
+
+// open opens an existing container and says where in its life it is. The caller closes the directory.
+func (r *Runtime) open(id string) (*state.Dir, *state.Record, specs.ContainerState, error) {
+	dir, err := state.Open(r.Root, id)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	record, err := dir.Load()
+	if err == nil {
+		var group *cgroup.Manager
+		if group, err = loadCgroup(record); err == nil {
+			var status specs.ContainerState
+			if status, err = observe(record, group); err == nil {
+				return dir, record, status, nil
+			}
+		}
+	}
+	dir.Close()
+	return nil, nil, "", err
+}
+
+// loadCgroup is the cgroup that a container was given.
+func loadCgroup(record *state.Record) (*cgroup.Manager, error) {
+	var config cgroup.Config
+	if len(record.Cgroup) > 0 {
+		if err := json.Unmarshal(record.Cgroup, &config); err != nil {
+			return nil, fmt.Errorf("state of %s: cgroup: %w", record.ID, err)
+		}
+	}
+	return cgroup.Load(config, record.CgroupPaths)
+}
+
+// observe asks the machine where in its life a container is.
+func observe(record *state.Record, group *cgroup.Manager) (specs.ContainerState, error) {
+	facts, err := state.Observe(record)
+	if err != nil {
+		return "", err
+	}
+	if facts.Init.Is(record.Init) {
+		if facts.Frozen, err = group.Frozen(); err != nil {
+			return "", err
+		}
+	}
+	return state.Status(record, facts), nil
+}
+
+// loadPlan reads the plan that a container was made by.
+func loadPlan(dir *state.Dir) (*plan.Plan, error) {
+	text, err := dir.ReadFile(planFile)
+	if err != nil {
+		return nil, err
+	}
+	p := new(plan.Plan)
+	if err := json.Unmarshal(text, p); err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", dir.Path(), planFile, err)
+	}
+	return p, nil
+}
+
+// loadSpec reads the spec that a container was made by.
+func loadSpec(dir *state.Dir) (*specs.Spec, error) {
+	text, err := dir.ReadFile(state.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	spec := new(specs.Spec)
+	if err := json.Unmarshal(text, spec); err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", dir.Path(), state.ConfigFile, err)
+	}
+	return spec, nil
+}

@@ -1,0 +1,41 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/sandlock/sandlock-runtime/oci/monitor"
+	"github.com/sandlock/sandlock-runtime/oci/state"
+)
+
+// Start lets the program of a created container run. It returns when it does.
+func (r *Runtime) Start(id string) error {
+	dir, record, status, err := r.open(id)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	switch status {
+	case specs.StateCreated:
+	case specs.StateStopped:
+		return errors.New("cannot start a container that has stopped")
+	case specs.StateCreating:
+		return errors.New("cannot start a container that is still being created")
+	default:
+		return errors.New("cannot start an already running container")
+	}
+	err = client(dir).Start()
+	if errors.Is(err, state.ErrNoMonitor) {
+		return fmt.Errorf("cannot start the container: its monitor (pid %d) is gone: delete it", record.Monitor.PID)
+	}
+	return err
+}
+
+// client speaks to the monitor of the container in dir.
+func client(dir *state.Dir) monitor.Client {
+	return monitor.Client{Connect: func() (*net.UnixConn, error) { return dir.Dial(context.Background()) }}
+}
