@@ -60,6 +60,7 @@ type box struct {
 	request MapRequest
 	setup   func(*launch.Program, launch.FD) // steps between pivot and finish
 	hook    func(*launch.Child)              // what the parent does when everything is attached
+	sync    func(*launch.Child)              // what it does at the sync points of setup
 	opened  func(*Sources)                   // what happens to the sources before the start
 }
 
@@ -213,6 +214,9 @@ func (b *box) run(script string) (string, int, error) {
 		}
 		if at == attached && b.hook != nil {
 			b.hook(c)
+		}
+		if at > attached && b.sync != nil {
+			b.sync(c)
 		}
 		b.must(c.Proceed())
 	}

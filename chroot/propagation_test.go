@@ -50,14 +50,14 @@ func (b *box) mountInside(volume string) (onHost, inContainer bool) {
 
 func TestPropagation(t *testing.T) {
 	tests := []struct {
-		root, options     string
-		onHost, inside    bool
+		root, options  string
+		onHost, inside bool
 	}{
 		{"", "rbind", false, true},
 		{"", "rbind rprivate", false, false},
 		{"", "rbind rslave", false, true},
 		{"", "rbind rshared", false, true},
-		{"private", "rbind", false, true},
+		{"private", "rbind", false, false},
 		{"rslave", "rbind rprivate", false, false},
 		{"shared", "rbind rshared", true, true},
 		{"shared", "rbind rprivate", false, false},
@@ -82,10 +82,10 @@ func TestNothingLeaksFromStart(t *testing.T) {
 	for _, root := range []string{"", "private", "shared", "rshared", "unbindable"} {
 		t.Run(root, func(t *testing.T) {
 			b := newBox(t)
-			volume := b.sharedVolume("volume")
-			b.must(os.Rename(b.root, volume+"/sub/rootfs"))
-			b.root = volume + "/sub/rootfs"
-			b.request.RootFS = b.root
+			above := filepath.Dir(b.root)
+			b.must(unix.Mount(above, above, "", unix.MS_BIND, ""))
+			t.Cleanup(func() { _ = unix.Unmount(above, unix.MNT_DETACH) })
+			b.must(unix.Mount("", above, "", unix.MS_SHARED, ""))
 			b.request.Spec.Linux.RootfsPropagation = root
 			b.request.Denied = []string{"/etc"}
 			before, err := os.ReadFile("/proc/self/mountinfo")
@@ -127,7 +127,7 @@ func TestHookSeesRootAtItsPath(t *testing.T) {
 		defer ns.Close()
 		p.Setns(launch.Inherited(int(ns.Fd()), "mnt"), unix.CLONE_NEWNS, "CLONE_NEWNS")
 		p.Unblock()
-		p.Execve("/bin/busybox", launch.Strings([]string{"sh", "-c", "test -d " + b.root + "/proc/self && test -e /usr/lib && busybox touch " + b.root + "/dev/from-hook"}, ""), launch.Strings([]string{"PATH=/bin"}, ""))
+		p.Execve("/bin/busybox", launch.Strings([]string{"sh", "-c", "test -d " + b.root + "/proc/1 && test -e /usr/lib && busybox touch " + b.root + "/dev/from-hook"}, ""), launch.Strings([]string{"PATH=/bin"}, ""))
 		hook, err := launch.Start(p, launch.Options{})
 		b.must(err)
 		defer hook.PIDFD.Close()

@@ -88,7 +88,7 @@ func (m *Map) addMount(r MapRequest, origin string, mount specs.Mount) error {
 		return fmt.Errorf("%s %s: %w", origin, mount.Destination, err)
 	}
 	if e.Kind == Bind {
-		e.KeepPeers = m.Root.Propagation.peers()
+		m.relate(&e)
 	}
 	if e.Type == "cgroup" {
 		m.addCgroups(r.Cgroups, e)
@@ -96,6 +96,14 @@ func (m *Map) addMount(r MapRequest, origin string, mount specs.Mount) error {
 	}
 	m.Entries = append(m.Entries, e)
 	return nil
+}
+
+// relate gives a bind the relation to its source that the root's propagation stands for, before the bind's own.
+func (m *Map) relate(e *Entry) {
+	e.KeepPeers = m.Root.Propagation.peers()
+	if m.Root.Inherited.Type == unix.MS_PRIVATE && m.Root.Propagation.Type == 0 {
+		e.Propagation = append([]Propagation{m.Root.Inherited}, e.Propagation...)
+	}
 }
 
 func newEntry(r MapRequest, origin string, mount specs.Mount) (Entry, error) {
