@@ -1,7 +1,6 @@
 package seccompnotif
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 
@@ -12,7 +11,7 @@ import (
 func FuzzReadString(f *testing.F) {
 	f.Add(uint64(0x1000), []byte("hello\x00"), uint64(0x1000), 10)
 	f.Add(uint64(0x1ffd), []byte("ab\x00"), uint64(0x1ffd), 4096)
-	f.Add(uint64(0x1ffd), bytes.Repeat([]byte("x"), 5000), uint64(0x1ffe), 5000)
+	f.Add(uint64(0x1ffd), []byte("xx"), uint64(0x1ffe), 5000)
 	f.Add(^uint64(0)-2, []byte("abc"), ^uint64(0)-2, 100)
 	f.Fuzz(func(t *testing.T, base uint64, memory []byte, addr uint64, limit int) {
 		if limit > 1<<16 || limit < 0 || base+uint64(len(memory)) < base {

@@ -1,0 +1,424 @@
+//go:build cgo
+
+package seccompnotif
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+// likeDocker has the features that Docker's default profile uses: refusal by default, several architectures, rules with
+// conditions, several rules for one call, errnos.
+func likeDocker() *specs.LinuxSeccomp {
+	p := &specs.LinuxSeccomp{
+		DefaultAction: specs.ActErrno,
+		Architectures: []specs.Arch{nativeArchitecture},
+		Syscalls: []specs.LinuxSyscall{
+			{Names: []string{"read", "write", "futex", "getppid", "mmap", "exit", "exit_group", "not_yet_invented"}, Action: specs.ActAllow},
+			{Names: []string{"personality"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 0, Value: 8, Op: specs.OpEqualTo}}},
+			{Names: []string{"personality"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 0, Value: 0x20000, Op: specs.OpEqualTo}}},
+			{Names: []string{"clone"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 0, Value: newNamespaces, Op: specs.OpMaskedEqual}}},
+			{Names: []string{"clone3"}, Action: specs.ActErrno, ErrnoRet: ptr(uint(unix.ENOSYS))},
+			{Names: []string{"socket"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 0, Value: unix.AF_VSOCK, Op: specs.OpNotEqual}}},
+			{Names: []string{"lseek"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{
+				{Index: 1, Value: 5, Op: specs.OpEqualTo}, {Index: 2, Value: 6, Op: specs.OpEqualTo}}},
+			{Names: []string{"fcntl"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{
+				{Index: 1, Value: 1, Op: specs.OpEqualTo}, {Index: 1, Value: 2, Op: specs.OpEqualTo}}},
+			{Names: []string{"ptrace"}, Action: specs.ActErrno}, // says what the default says
+		},
+	}
+	for _, s := range syscallNames { // enough for libseccomp's binary search
+		if strings.HasPrefix(s.name, "get") || strings.HasPrefix(s.name, "sched") {
+			p.Syscalls[0].Names = append(p.Syscalls[0].Names, s.name)
+		}
+	}
+	if nativeArchitecture == specs.ArchX86_64 {
+		p.Architectures = append(p.Architectures, specs.ArchX86, specs.ArchX32)
+	}
+	return p
+}
+
+func compiled(t testing.TB, c ProfileCache, p *specs.LinuxSeccomp) *Filter {
+	t.Helper()
+	f, err := c.Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestProfileAnswers(t *testing.T) {
+	vm := newVM(t, compiled(t, ProfileCache{}, likeDocker()).Program)
+	check := func(name string, d seccompData, want string) {
+		t.Helper()
+		if got := answer(vm.run(t, d)); got != want {
+			t.Errorf("%s %x: %s, want %s", name, d.args, got, want)
+		}
+	}
+	for _, test := range []struct {
+		call string
+		args [6]uint64
+		want string
+	}{
+		{"read", [6]uint64{}, "allow"},
+		{"mount", [6]uint64{}, "EPERM"},
+		{"ptrace", [6]uint64{}, "EPERM"},
+		{"personality", [6]uint64{8}, "allow"},
+		{"personality", [6]uint64{0x20000}, "allow"},
+		{"personality", [6]uint64{9}, "EPERM"},
+		{"clone", [6]uint64{unix.CLONE_VM}, "allow"}, // the value is the mask, and valueTwo, here zero, what is to be left
+		{"clone", [6]uint64{unix.CLONE_VM | unix.CLONE_NEWUSER}, "EPERM"},
+		{"clone3", [6]uint64{}, "ENOSYS"},
+		{"socket", [6]uint64{unix.AF_INET}, "allow"},
+		{"socket", [6]uint64{unix.AF_VSOCK}, "EPERM"},
+		{"lseek", [6]uint64{0, 5, 6}, "allow"},
+		{"lseek", [6]uint64{0, 5, 7}, "EPERM"},
+		{"fcntl", [6]uint64{0, 1}, "allow"},
+		{"fcntl", [6]uint64{0, 2}, "allow"},
+		{"fcntl", [6]uint64{0, 3}, "EPERM"},
+	} {
+		check(test.call, seccompData{nr: number(t, test.call), arch: nativeAuditArch, args: test.args}, test.want)
+	}
+	// The newest that the profile names is clone3; what came later did not exist for its author.
+	check("clone3 and one", seccompData{nr: number(t, "clone3") + 1, arch: nativeAuditArch}, "ENOSYS")
+	check("the newest", seccompData{nr: number(t, "open_tree_attr"), arch: nativeAuditArch}, "ENOSYS")
+	if nativeArchitecture == specs.ArchX86_64 {
+		const i386Read, i386Late = 3, 460 // of <asm/unistd_32.h>, which unix does not have on amd64
+		check("i386 read", seccompData{nr: i386Read, arch: unix.AUDIT_ARCH_I386}, "allow")
+		check("i386 late", seccompData{nr: i386Late, arch: unix.AUDIT_ARCH_I386}, "ENOSYS")
+		check("x32 read", seccompData{nr: foreignBit | number(t, "read"), arch: nativeAuditArch}, "allow")
+		check("x32 late", seccompData{nr: foreignBit | 600, arch: nativeAuditArch}, "ENOSYS")
+	}
+	if got := vm.run(t, seccompData{nr: 1, arch: unix.AUDIT_ARCH_S390X}); got != unix.SECCOMP_RET_KILL_THREAD && got != unix.SECCOMP_RET_KILL_PROCESS {
+		t.Errorf("an architecture that the profile does not name: %#x", got)
+	}
+}
+
+func TestENOSYSOnlyWhereTheDefaultRefuses(t *testing.T) {
+	late := seccompData{nr: 4000, arch: nativeAuditArch}
+	rule := []specs.LinuxSyscall{{Names: []string{"getppid"}, Action: specs.ActErrno, ErrnoRet: ptr(uint(unix.EACCES))}}
+	for _, test := range []struct {
+		action specs.LinuxSeccompAction
+		errno  *uint
+		want   uint32
+	}{
+		{specs.ActAllow, nil, unix.SECCOMP_RET_ALLOW},
+		{specs.ActLog, nil, unix.SECCOMP_RET_LOG},
+		{specs.ActTrace, ptr(uint(7)), unix.SECCOMP_RET_TRACE | 7},
+		{specs.ActErrno, nil, retErrno(unix.ENOSYS)},
+		{specs.ActErrno, ptr(uint(unix.ENOSYS)), retErrno(unix.ENOSYS)},
+		{specs.ActKill, nil, retErrno(unix.ENOSYS)},
+		{specs.ActKillProcess, nil, retErrno(unix.ENOSYS)},
+		{specs.ActTrap, nil, retErrno(unix.ENOSYS)},
+	} {
+		p := &specs.LinuxSeccomp{DefaultAction: test.action, DefaultErrnoRet: test.errno, Syscalls: rule}
+		vm := newVM(t, compiled(t, ProfileCache{}, p).Program)
+		if got := vm.run(t, late); got != test.want {
+			t.Errorf("%s: %#x, want %#x", test.action, got, test.want)
+		}
+		if got := answer(vm.run(t, seccompData{nr: number(t, "getppid"), arch: nativeAuditArch})); got != "EACCES" {
+			t.Errorf("%s: the rule says %s", test.action, got)
+		}
+	}
+}
+
+// TestProfileInTheKernel installs a profile that notifies, beside nothing else, in a victim.
+func TestProfileInTheKernel(t *testing.T) {
+	f := compiled(t, ProfileCache{}, &specs.LinuxSeccomp{
+		DefaultAction: specs.ActAllow,
+		Flags:         []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagLog},
+		Syscalls: []specs.LinuxSyscall{
+			{Names: []string{"getppid"}, Action: specs.ActNotify},
+			{Names: []string{"getpriority"}, Action: specs.ActErrno, ErrnoRet: ptr(uint(unix.EXDEV))},
+		},
+	})
+	if f.Flags != unix.SECCOMP_FILTER_FLAG_LOG|unix.SECCOMP_FILTER_FLAG_NEW_LISTENER {
+		t.Errorf("flags %#x", f.Flags)
+	}
+	v := startVictimUnder(t, f.Program, uintptr(f.Flags))
+	supervise(t, v, handle(callA, func(*Call) Action { return Return(12) }))
+	expect(t, v.syscall(callA), 12, 0)
+	expect(t, v.syscall(callB), 0, unix.EXDEV)
+	expect(t, v.syscall(callC, 0, 0, 0), 0, 0)
+}
+
+func TestNoProfile(t *testing.T) {
+	for _, p := range []*specs.LinuxSeccomp{nil, {}, {Architectures: []specs.Arch{specs.ArchX86}}} {
+		if f, err := (ProfileCache{}).Compile(p); f != nil || err != nil {
+			t.Errorf("%+v: %v, %v", p, f, err)
+		}
+	}
+}
+
+func TestProfileFlags(t *testing.T) {
+	base := []specs.LinuxSyscall{{Names: []string{"read"}, Action: specs.ActAllow}}
+	notify := []specs.LinuxSyscall{{Names: []string{"read"}, Action: specs.ActNotify}}
+	for name, test := range map[string]struct {
+		flags    []specs.LinuxSeccompFlag
+		syscalls []specs.LinuxSyscall
+		want     uint
+	}{
+		"none given": {nil, base, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+		"none":       {[]specs.LinuxSeccompFlag{}, base, 0},
+		"tsync":      {[]specs.LinuxSeccompFlag{flagTSync}, base, 0},
+		"two":        {[]specs.LinuxSeccompFlag{specs.LinuxSeccompFlagLog, specs.LinuxSeccompFlagSpecAllow}, base, unix.SECCOMP_FILTER_FLAG_LOG | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+		"killable":   {[]specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}, notify, unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV | unix.SECCOMP_FILTER_FLAG_NEW_LISTENER},
+	} {
+		p := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Flags: test.flags, Syscalls: test.syscalls}
+		if got := compiled(t, ProfileCache{}, p).Flags; got != test.want {
+			t.Errorf("%s: flags %#x, want %#x", name, got, test.want)
+		}
+	}
+	if got := SupportedFlags(); len(got) != len(KnownFlags()) {
+		t.Errorf("of %v only %v", KnownFlags(), got)
+	}
+	for name, list := range map[string][]string{"actions": KnownActions(), "operators": KnownOperators(), "architectures": KnownArchitectures()} {
+		if !slices.IsSorted(list) || len(list) < 7 {
+			t.Errorf("%s: %v", name, list)
+		}
+	}
+}
+
+func TestProfileErrors(t *testing.T) {
+	rule := func(change func(*specs.LinuxSyscall)) *specs.LinuxSeccomp {
+		s := specs.LinuxSyscall{Names: []string{"read"}, Action: specs.ActAllow}
+		change(&s)
+		return &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{{Names: []string{"close"}, Action: specs.ActAllow}, s}}
+	}
+	for want, p := range map[string]*specs.LinuxSeccomp{
+		`linux.seccomp.defaultAction: unknown action ""`:                                                              {Syscalls: []specs.LinuxSyscall{{}}},
+		`linux.seccomp.defaultAction: unknown action "SCMP_ACT_NO"`:                                                   {DefaultAction: "SCMP_ACT_NO"},
+		`linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be the default action`:                                   {DefaultAction: specs.ActNotify},
+		`linux.seccomp.defaultErrnoRet: 65536 is not in 0 to 65535`:                                                   {DefaultAction: specs.ActErrno, DefaultErrnoRet: ptr(uint(65536))},
+		`linux.seccomp.architectures[1]: unknown architecture "SCMP_ARCH_VAX"`:                                        {DefaultAction: specs.ActErrno, Architectures: []specs.Arch{nativeArchitecture, "SCMP_ARCH_VAX"}},
+		`linux.seccomp.flags[0]: unknown flag "SECCOMP_FILTER_FLAG_X"`:                                                {DefaultAction: specs.ActErrno, Flags: []specs.LinuxSeccompFlag{"SECCOMP_FILTER_FLAG_X"}},
+		`linux.seccomp.flags[0]: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with the action SCMP_ACT_NOTIFY`: {DefaultAction: specs.ActErrno, Flags: []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}},
+		`linux.seccomp.syscalls[1].action: unknown action "allow"`:                                                    rule(func(s *specs.LinuxSyscall) { s.Action = "allow" }),
+		`linux.seccomp.syscalls[1].names[1]: empty name`:                                                              rule(func(s *specs.LinuxSyscall) { s.Names = []string{"read", ""} }),
+		`linux.seccomp.syscalls[1].names[0]: SCMP_ACT_NOTIFY cannot be used for write`:                                rule(func(s *specs.LinuxSyscall) { s.Names, s.Action = []string{"write"}, specs.ActNotify }),
+		`linux.seccomp.syscalls[1].errnoRet: 70000 is not in 0 to 65535`:                                              rule(func(s *specs.LinuxSyscall) { s.ErrnoRet = ptr(uint(70000)) }),
+		`linux.seccomp.syscalls[1].args[0].index: 6 is not in 0 to 5`:                                                 rule(func(s *specs.LinuxSyscall) { s.Args = []specs.LinuxSeccompArg{{Index: 6, Op: specs.OpEqualTo}} }),
+		`linux.seccomp.syscalls[1].args[0].op: unknown comparison "=="`:                                               rule(func(s *specs.LinuxSyscall) { s.Args = []specs.LinuxSeccompArg{{Op: "=="}} }),
+	} {
+		_, err := ProfileCache{Dir: t.TempDir()}.Compile(p)
+		var profile *ProfileError
+		if err == nil || err.Error() != want || !errors.As(err, &profile) {
+			t.Errorf("error is %v, want %s", err, want)
+		}
+	}
+}
+
+func TestCache(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	var logged []string
+	c := ProfileCache{Dir: dir, Log: func(format string, args ...any) { logged = append(logged, format) }}
+	first := compiled(t, c, likeDocker())
+	if first.Cached {
+		t.Fatal("the first program came out of an empty cache")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("the cache holds %v, %v", entries, err)
+	}
+	file := filepath.Join(dir, entries[0].Name())
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parent, err := os.Stat(dir); err != nil || parent.Mode().Perm() != 0o700 || info.Mode().Perm() != 0o600 {
+		t.Errorf("modes %v and %v, %v", parent.Mode(), info.Mode(), err)
+	}
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hit := func() bool {
+		t.Helper()
+		f := compiled(t, c, likeDocker())
+		if !slices.Equal(f.Program, first.Program) || f.Flags != first.Flags {
+			t.Error("the program is another one")
+		}
+		return f.Cached
+	}
+	if !hit() {
+		t.Error("not found again")
+	}
+	if len(logged) > 0 {
+		t.Errorf("logged %q", logged)
+	}
+
+	other := likeDocker()
+	other.DefaultErrnoRet = ptr(uint(unix.EACCES))
+	if compiled(t, c, other).Cached {
+		t.Error("another profile was found")
+	}
+	other = likeDocker()
+	other.Flags = []specs.LinuxSeccompFlag{}
+	if f := compiled(t, c, other); !f.Cached || f.Flags != 0 {
+		t.Errorf("the same rules with other flags: cached %t, flags %#x", f.Cached, f.Flags)
+	}
+
+	damage := func(change func(b []byte) []byte) func() error {
+		return func() error { return os.WriteFile(file, change(slices.Clone(good)), 0o600) }
+	}
+	for name, do := range map[string]func() error{
+		"a flipped bit":     damage(func(b []byte) []byte { b[len(b)-5] ^= 1; return b }),
+		"cut off":           damage(func(b []byte) []byte { return b[:len(b)-8] }),
+		"cut in the header": damage(func(b []byte) []byte { return b[:20] }),
+		"empty":             damage(func([]byte) []byte { return nil }),
+		"other form":        damage(func(b []byte) []byte { b[0] ^= 1; return b }),
+		"too long":          damage(func(b []byte) []byte { return append(b, make([]byte, cacheFileLimit)...) }),
+		"no program": damage(func(b []byte) []byte {
+			return append(b[:len(cacheFormat)], checksum(strings.TrimSuffix(filepath.Base(file), cacheSuffix), nil)...)
+		}),
+		"readable by all": func() error { return os.Chmod(file, 0o644) },
+		"another's entry": damage(func(b []byte) []byte {
+			program := b[cacheHeader:]
+			return slices.Concat([]byte(cacheFormat), checksum("another key", program), program)
+		}),
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+		if hit() {
+			t.Errorf("%s: trusted", name)
+		}
+		if !hit() {
+			t.Errorf("%s: not mended", name)
+		}
+	}
+	if len(logged) == 0 {
+		t.Error("nobody was told of the damage")
+	}
+}
+
+func TestCacheThatCannotBeUsed(t *testing.T) {
+	base := t.TempDir()
+	file := filepath.Join(base, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := filepath.Join(base, "open")
+	if err := os.Mkdir(open, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	foreign := filepath.Join(base, "foreign")
+	if err := os.Mkdir(foreign, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(foreign, 12345, 0); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		foreign = "/"
+	}
+	for name, dir := range map[string]string{
+		"none": "", "a file": file, "beneath a file": filepath.Join(file, "x"), "open to all": open, "another user's": foreign, "not writable": "/proc/1/nothing",
+	} {
+		logged := false
+		c := ProfileCache{Dir: dir, Log: func(string, ...any) { logged = true }}
+		for range 2 {
+			if f := compiled(t, c, likeDocker()); f.Cached || len(f.Program) == 0 {
+				t.Errorf("%s: cached %t, %d instructions", name, f.Cached, len(f.Program))
+			}
+		}
+		if logged != (dir != "") {
+			t.Errorf("%s: logged %t", name, logged)
+		}
+	}
+	for _, dir := range []string{open, foreign} {
+		if entries, err := os.ReadDir(dir); dir != "/" && (err != nil || len(entries) > 0) {
+			t.Errorf("%s holds %v, %v", dir, entries, err)
+		}
+	}
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	c := ProfileCache{Dir: t.TempDir()}
+	if err := os.Chmod(c.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	program := []unix.SockFilter{ret(retAllow)}
+	for i := range cacheEntries + 50 {
+		c.store(fmt.Sprintf("%064d", i), program)
+	}
+	entries, err := os.ReadDir(c.Dir)
+	if err != nil || len(entries) > cacheEntries {
+		t.Errorf("%d entries, %v", len(entries), err)
+	}
+	if c.load(fmt.Sprintf("%064d", cacheEntries+49)) == nil {
+		t.Error("the newest entry is gone")
+	}
+}
+
+func FuzzDecodeCacheFile(f *testing.F) {
+	good := programBytes([]unix.SockFilter{ret(retAllow)})
+	f.Add("key", slices.Concat([]byte(cacheFormat), checksum("key", good), good))
+	f.Add("key", []byte(cacheFormat))
+	f.Fuzz(func(t *testing.T, key string, b []byte) {
+		program, err := decodeCacheFile(key, b)
+		if err == nil && (len(program) == 0 || len(program) > unix.BPF_MAXINSNS) {
+			t.Errorf("a program of %d instructions", len(program))
+		}
+	})
+}
+
+func FuzzProfile(f *testing.F) {
+	seed, err := json.Marshal(likeDocker())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_NOTIFY","args":[{"index":1,"value":1,"op":"SCMP_CMP_LT"}]}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var p specs.LinuxSeccomp
+		if json.Unmarshal(b, &p) != nil {
+			return
+		}
+		filter, err := ProfileCache{}.Compile(&p)
+		if err == nil && filter != nil {
+			newVM(t, filter.Program)
+		}
+	})
+}
+
+func BenchmarkProfile(b *testing.B) {
+	p := likeDocker()
+	if path := os.Getenv("SECCOMP_PROFILE"); path != "" { // such as Docker's own
+		content, err := os.ReadFile(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		p = &specs.LinuxSeccomp{}
+		if err := json.Unmarshal(content, p); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("compiled", func(b *testing.B) {
+		for b.Loop() {
+			compiled(b, ProfileCache{}, p)
+		}
+	})
+	b.Run("cached", func(b *testing.B) {
+		c := ProfileCache{Dir: filepath.Join(b.TempDir(), "cache")}
+		compiled(b, c, p)
+		for b.Loop() {
+			compiled(b, c, p)
+		}
+	})
+}
