@@ -172,6 +172,9 @@ func (d *Dir) Remove() error {
 	}
 	defer list.Close()
 	names, err := list.Readdirnames(-1)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // removed by another, and only we still have it open
+	}
 	if err != nil {
 		return err
 	}
