@@ -109,8 +109,14 @@ func readCacheFile(dir *os.Root, name string) ([]byte, error) {
 	if !info.Mode().IsRegular() || !private(info) {
 		return nil, errors.New("it is no regular file of this user alone")
 	}
-	// One byte more than a file may have tells one that is too long from one that is not.
-	return io.ReadAll(io.LimitReader(file, int64(cacheFileLimit)+1))
+	if info.Size() > int64(cacheFileLimit) {
+		return nil, fmt.Errorf("its %d bytes are too many", info.Size())
+	}
+	b := make([]byte, info.Size())
+	if _, err := io.ReadFull(file, b); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // decodeCacheFile checks what was read.

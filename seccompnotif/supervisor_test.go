@@ -405,6 +405,71 @@ func TestInjection(t *testing.T) {
 	expect(t, v.syscall(callA, 5), 0, unix.EACCES)
 }
 
+// TestInjectionUnderSignals: a signal that ended the supervisor's wait for an injection would leave the guest with an answer
+// of zero that nobody gave.
+func TestInjectionUnderSignals(t *testing.T) {
+	v := startVictim(t, notified)
+	s := supervise(t, v, handle(callA, func(*Call) Action {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		if err != nil {
+			t.Error(err)
+			return Errno(unix.EIO)
+		}
+		return InjectFDSend(fd, 0)
+	}))
+	s.mu.Lock()
+	var l *listener
+	for l = range s.listeners {
+	}
+	s.mu.Unlock()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if tid := l.tid.Load(); tid != 0 {
+					_ = unix.Tgkill(unix.Getpid(), int(tid), unix.SIGURG)
+				}
+			}
+		}
+	}()
+	for range 500 {
+		r := v.syscall(callA)
+		if r.Errno != 0 || r.R <= victimSocket {
+			t.Errorf("the guest got %d, %v", r.R, r.Errno)
+			break
+		}
+		expect(t, v.syscall(unix.SYS_CLOSE, uint64(r.R)), 0, 0)
+	}
+	close(stop)
+	<-stopped
+}
+
+// TestInterruptedGuest has guests interrupted while their calls are judged: they try again, and the old answers are dropped.
+func TestInterruptedGuest(t *testing.T) {
+	v := startVictim(t, notified)
+	var tries atomic.Int32
+	supervise(t, v, handle(callA, func(c *Call) Action {
+		if tries.Add(1) > 3 {
+			return Return(5)
+		}
+		if err := unix.Tgkill(v.cmd.Process.Pid, c.PID(), unix.SIGURG); err != nil {
+			t.Error(err)
+		}
+		for c.Valid() {
+			runtime.Gosched()
+		}
+		return Errno(unix.EPERM)
+	}))
+	expect(t, v.syscall(callA), 5, 0)
+	if n := tries.Load(); n != 4 {
+		t.Errorf("%d notifications", n)
+	}
+}
+
 func TestKill(t *testing.T) {
 	for name, group := range map[string]func(pid int) int{
 		"its group":               func(pid int) int { return pid },
