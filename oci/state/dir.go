@@ -179,37 +179,34 @@ func (d *Dir) Remove() error {
 		return err
 	}
 	for _, name := range names {
-		if name == lockFile {
-			continue // last, so that who waits for it finds out by its link count that all is over
-		}
 		if err := os.RemoveAll(d.inProc(name)); err != nil {
 			return fmt.Errorf("remove %s: %w", filepath.Join(d.Path(), name), bare(err))
 		}
 	}
-	if err := unix.Unlinkat(d.Fd(), lockFile, 0); err != nil && err != unix.ENOENT {
-		return &os.PathError{Op: "remove", Path: filepath.Join(d.Path(), lockFile), Err: err}
+	named, err := d.named()
+	if err != nil || !named {
+		return err
 	}
-	return d.removeSelf()
-}
-
-// removeSelf removes the directory itself, if the name still means it.
-func (d *Dir) removeSelf() error {
-	var named, ours unix.Stat_t
-	root := int(d.root.Fd())
-	err := unix.Fstatat(root, d.id, &named, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil {
-		err = unix.Fstat(d.Fd(), &ours)
-	}
-	if err == nil {
-		if named.Ino != ours.Ino || named.Dev != ours.Dev {
-			return nil
-		}
-		err = unix.Unlinkat(root, d.id, unix.AT_REMOVEDIR)
-	}
-	if err != nil && err != unix.ENOENT {
+	if err := unix.Unlinkat(int(d.root.Fd()), d.id, unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT {
 		return &os.PathError{Op: "remove", Path: d.Path(), Err: err}
 	}
 	return nil
+}
+
+// named tells whether ROOT/ID still means this directory: it was not removed, nor replaced since.
+func (d *Dir) named() (bool, error) {
+	var named, ours unix.Stat_t
+	err := unix.Fstatat(int(d.root.Fd()), d.id, &named, unix.AT_SYMLINK_NOFOLLOW)
+	if err == unix.ENOENT {
+		return false, nil
+	}
+	if err == nil {
+		err = unix.Fstat(d.Fd(), &ours)
+	}
+	if err != nil {
+		return false, &os.PathError{Op: "stat", Path: d.Path(), Err: err}
+	}
+	return named.Ino == ours.Ino && named.Dev == ours.Dev, nil
 }
 
 // inProc is a path to a file of the directory that neither depends on the length of ROOT nor on what ROOT/ID now means.

@@ -8,7 +8,8 @@
 //	started      made by the one start that wins                                      [Dir.MarkStarted]
 //	exit.json    how the container ended, written by the monitor                      [Dir.SaveExit]
 //	monitor.sock the monitor's control socket                                         [Dir.Listen], [Dir.Dial]
-//	lock         taken by whoever changes the container's life                        [Dir.Lock]
+//
+// Whoever changes the container's life holds the directory's lock meanwhile, see [Dir.Lock].
 //
 // Files are replaced by rename, without fsync: the reader they must not mislead is another process of the running system,
 // for which rename is atomic. After a crash of the system itself no container is left that a file could tell of; its boot

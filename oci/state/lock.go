@@ -2,24 +2,26 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-const lockFile = "lock"
-
 // Lock waits until nobody else holds the container's lock, or ctx ends, and returns what releases it. The lock belongs to
 // this call, not to the process, and goes with the process. The error is ErrNotExist when the container was removed
 // meanwhile, and ctx's if that ends first.
+//
+// What is locked is the directory itself: a lock file in it would have to be made, and could be while Remove empties it.
 func (d *Dir) Lock(ctx context.Context) (unlock func() error, err error) {
-	f, err := d.open(lockFile, unix.O_RDWR|unix.O_CREAT, 0o600)
+	f, err := d.open(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %q", ErrNotExist, d.id)
+	}
 	if err != nil {
-		if d.removed() {
-			return nil, fmt.Errorf("%w: %q", ErrNotExist, d.id)
-		}
 		return nil, err
 	}
 	// flock(2) has no timeout and a signal is no way to end it in Go, so it is tried again and again.
@@ -40,16 +42,12 @@ func (d *Dir) Lock(ctx context.Context) (unlock func() error, err error) {
 		case <-time.After(delay):
 		}
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Nlink == 0 {
+	if named, err := d.named(); err != nil || !named {
 		_ = f.Close()
-		return nil, fmt.Errorf("%w: %q", ErrNotExist, d.id)
+		if err == nil {
+			err = fmt.Errorf("%w: %q", ErrNotExist, d.id)
+		}
+		return nil, err
 	}
 	return f.Close, nil
-}
-
-// removed tells that the directory has been removed since it was opened.
-func (d *Dir) removed() bool {
-	var st unix.Stat_t
-	return unix.Fstat(d.Fd(), &st) == nil && st.Nlink == 0
 }
