@@ -17,7 +17,7 @@ var ErrGone = errors.New("the notification is no longer valid")
 type Call struct {
 	listener *listener
 	index    *processIndex
-	n        notification
+	n        rawNotification
 }
 
 // Syscall returns the system call's number, to be compared with unix.SYS_*. It is always one of the native architecture: the

@@ -16,16 +16,16 @@ type seccompData struct {
 	args [6]uint64
 }
 
-// notification is struct seccomp_notif of <linux/seccomp.h>.
-type notification struct {
+// rawNotification is struct seccomp_notif of <linux/seccomp.h>.
+type rawNotification struct {
 	id    uint64
 	pid   uint32
 	flags uint32
 	data  seccompData
 }
 
-// response is struct seccomp_notif_resp of <linux/seccomp.h>.
-type response struct {
+// rawResponse is struct seccomp_notif_resp of <linux/seccomp.h>.
+type rawResponse struct {
 	id    uint64
 	val   int64
 	error int32
@@ -54,7 +54,7 @@ var kernelSizes = sync.OnceValues(func() (notifSizes, error) {
 	if e != 0 {
 		return s, fmt.Errorf("seccomp notification sizes: %w", e)
 	}
-	if uintptr(s.notif) < unsafe.Sizeof(notification{}) || uintptr(s.resp) < unsafe.Sizeof(response{}) {
+	if uintptr(s.notif) < unsafe.Sizeof(rawNotification{}) || uintptr(s.resp) < unsafe.Sizeof(rawResponse{}) {
 		return s, fmt.Errorf("seccomp notification sizes: the kernel's structures (%d and %d bytes) are smaller than the first that were released", s.notif, s.resp)
 	}
 	return s, nil

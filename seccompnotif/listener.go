@@ -116,7 +116,7 @@ func (l *listener) close() {
 
 // receive waits for the next notification. It returns false when the listener is done: closed, or without a task that could
 // notify.
-func (l *listener) receive(n *notification) (bool, error) {
+func (l *listener) receive(n *rawNotification) (bool, error) {
 	for {
 		clear(l.buffer) // the kernel wants zeroes
 		// Not a raw system call, though the thread does nothing else: while it waits, the scheduler must be able to take
@@ -124,7 +124,7 @@ func (l *listener) receive(n *notification) (bool, error) {
 		_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&l.buffer[0])))
 		switch e {
 		case 0:
-			*n = *(*notification)(unsafe.Pointer(&l.buffer[0]))
+			*n = *(*rawNotification)(unsafe.Pointer(&l.buffer[0]))
 			return true, nil
 		case unix.EINTR, unix.ENOENT:
 			// Interrupted; or the guest was, before its notification was copied; or nobody is left, and the kernel will

@@ -106,35 +106,29 @@ func (o *Overlay) verdicts() (map[int]*verdict, error) {
 	return of, nil
 }
 
-// deniesOutright tells whether no use of the system call nr gets past the overlay, and with which errno.
-func (o *Overlay) deniesOutright(nr int) (unix.Errno, bool) {
-	of, err := o.verdicts()
-	if err != nil || of[nr] == nil {
+// outright returns the errno with which no use of the call gets past the overlay, false if some use does.
+func (v *verdict) outright() (unix.Errno, bool) {
+	if v == nil || len(v.rules) > 0 || v.final&unix.SECCOMP_RET_ACTION_FULL != unix.SECCOMP_RET_ERRNO {
 		return 0, false
 	}
-	v := of[nr]
-	denied := v.final&unix.SECCOMP_RET_ACTION_FULL == unix.SECCOMP_RET_ERRNO && len(v.rules) == 0
-	return unix.Errno(v.final & unix.SECCOMP_RET_DATA), denied
+	return unix.Errno(v.final & unix.SECCOMP_RET_DATA), true
 }
 
-// notifies tells whether at least one use of the system call nr is notified.
-func (o *Overlay) notifies(nr int) bool {
-	of, err := o.verdicts()
-	if err != nil || of[nr] == nil {
-		return false
-	}
-	return of[nr].final == retNotify || slices.ContainsFunc(of[nr].rules, func(r rule) bool { return r.ret == retNotify })
+// notifies tells whether at least one use of the call is notified.
+func (v *verdict) notifies() bool {
+	return v != nil && (v.final == retNotify || slices.ContainsFunc(v.rules, func(r rule) bool { return r.ret == retNotify }))
 }
 
 // NeedsListener tells whether the overlay notifies anything, so that it has to be installed with
-// SECCOMP_FILTER_FLAG_NEW_LISTENER. Without a listener a notified call fails with ENOSYS.
+// SECCOMP_FILTER_FLAG_NEW_LISTENER. Without a listener a notified call fails with ENOSYS. An overlay that [Overlay.Assemble]
+// refuses needs none.
 func (o Overlay) NeedsListener() bool {
 	of, err := o.verdicts()
 	if err != nil {
 		return false
 	}
-	for nr := range of {
-		if o.notifies(nr) {
+	for _, v := range of {
+		if v.notifies() {
 			return true
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -319,6 +320,13 @@ func TestOverlayGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "overlay.json", string(b)+"\n")
+	var again Overlay
+	if err := json.Unmarshal(b, &again); err != nil || !reflect.DeepEqual(again, o) {
+		t.Errorf("read back: %v\n%s", err, again)
+	}
+	if err := json.Unmarshal([]byte(`{"deny":[{"syscall":"mount","errno":"ENO"}]}`), &again); err == nil || err.Error() != `denial of mount: unknown errno "ENO"` {
+		t.Errorf("an errno that does not exist: %v", err)
+	}
 }
 
 func TestOverlayErrors(t *testing.T) {
@@ -431,6 +439,15 @@ func TestLists(t *testing.T) {
 	for _, d := range Without(DefaultDenials(), "ptrace", "keyring") {
 		if d.Syscall == "ptrace" || d.Syscall == "keyctl" {
 			t.Errorf("%s is left", d.Syscall)
+		}
+	}
+}
+
+func BenchmarkOverlay(b *testing.B) {
+	o := Overlay{Notify: []string{"connect", "sendto", "sendmsg", "sendmmsg"}, Deny: DefaultDenials()}
+	for b.Loop() {
+		if _, err := o.Assemble(); err != nil || !o.NeedsListener() {
+			b.Fatal(err)
 		}
 	}
 }

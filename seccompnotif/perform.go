@@ -51,7 +51,7 @@ func (s *Supervisor) fail(c *Call, e unix.Errno) {
 
 // send answers the notification. That its task is gone is not an error.
 func (s *Supervisor) send(c *Call, val int64, errno int32, flags uint32) {
-	r := response{id: c.n.id, val: val, error: errno, flags: flags}
+	r := rawResponse{id: c.n.id, val: val, error: errno, flags: flags}
 	for {
 		// A raw system call: it takes the filter's lock for a few instructions and never waits for the guest.
 		_, _, e := unix.RawSyscall(unix.SYS_IOCTL, uintptr(c.listener.fd), unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&r)))
@@ -85,8 +85,18 @@ func (s *Supervisor) injectAndAnswer(c *Call, m *moreAction) {
 		return
 	}
 	if m.done != nil {
-		m.done(guestFD)
+		s.tell(c, m.done, guestFD)
 	}
+}
+
+// tell calls done. The guest has its answer by then, so a panic can only be reported.
+func (s *Supervisor) tell(c *Call, done func(int), guestFD int) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.logf("function told of the descriptor for %s of thread %d panicked: %v", syscallLabel(c.Syscall()), c.PID(), r)
+		}
+	}()
+	done(guestFD)
 }
 
 func (s *Supervisor) injectionFailed(c *Call, err error) {

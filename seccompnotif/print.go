@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // String lists the overlay for people, one rule a line, in the order in which they are tried.
@@ -42,12 +44,30 @@ func (o Overlay) MarshalJSON() ([]byte, error) {
 	}{o.Notify, o.NotifyWhen, o.Deny})
 }
 
+// denialJSON is a denial with its errno by name.
+type denialJSON struct {
+	Syscall string  `json:"syscall"`
+	Errno   string  `json:"errno"`
+	When    []Match `json:"when,omitempty"`
+	Group   string  `json:"group,omitempty"`
+}
+
 // MarshalJSON writes the denial with its errno by name.
 func (d Denial) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Syscall string  `json:"syscall"`
-		Errno   string  `json:"errno"`
-		When    []Match `json:"when,omitempty"`
-		Group   string  `json:"group,omitempty"`
-	}{d.Syscall, errnoLabel(d.Errno), d.When, d.Group})
+	return json.Marshal(denialJSON{d.Syscall, errnoLabel(d.Errno), d.When, d.Group})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (d *Denial) UnmarshalJSON(b []byte) error {
+	var j denialJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	for e := unix.Errno(1); e <= maxErrno; e++ {
+		if errnoLabel(e) == j.Errno {
+			*d = Denial{Syscall: j.Syscall, Errno: e, When: j.When, Group: j.Group}
+			return nil
+		}
+	}
+	return fmt.Errorf("denial of %s: unknown errno %q", j.Syscall, j.Errno)
 }

@@ -47,6 +47,19 @@ func TestUnhandledAndPanickingAreDenied(t *testing.T) {
 	expect(t, v.syscall(callB), 0, unix.EPERM)
 }
 
+func TestForeignCallsNeverReachAHandler(t *testing.T) {
+	v := startVictim(t, notified)
+	s := supervise(t, v, handle(callA, func(*Call) Action { return Return(1) }))
+	c := &Call{n: rawNotification{data: seccompData{nr: callA, arch: unix.AUDIT_ARCH_I386}}}
+	if a := s.decide(c); a.kind != actErrno || a.errno != unix.ENOSYS {
+		t.Errorf("a call of i386 is answered %+v", a)
+	}
+	c.n.data.arch = nativeAuditArch
+	if a := s.decide(c); a.kind != actReturn {
+		t.Errorf("a native call is answered %+v", a)
+	}
+}
+
 func TestWithoutSupervisorCallsFail(t *testing.T) {
 	v := startVictim(t, notified)
 	unix.Close(v.listener)
@@ -520,7 +533,7 @@ func TestLoopDoesNotAllocate(t *testing.T) {
 	s.mu.Unlock()
 	for _, nr := range []int32{callA, callB, callC} {
 		c := s.newCall(l)
-		c.n = notification{id: ^uint64(0), pid: 1, data: seccompData{nr: nr, arch: nativeAuditArch}}
+		c.n = rawNotification{id: ^uint64(0), pid: 1, data: seccompData{nr: nr, arch: nativeAuditArch}}
 		if n := testing.AllocsPerRun(100, func() { s.answer(c) }); n != 0 {
 			t.Errorf("answering %s allocates %v times", syscallLabel(int(nr)), n)
 		}
@@ -538,7 +551,7 @@ func TestLoopDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkNotification is the whole way of a call that is denied inline. Beside it, hack/bench measures the same in C.
+// BenchmarkNotification is the whole way of a notified call, from the guest and back.
 func BenchmarkNotification(b *testing.B) {
 	for name, h := range map[string]HandlerFunc{
 		"errno":    func(*Call) Action { return Errno(unix.EACCES) },

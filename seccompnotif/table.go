@@ -92,6 +92,13 @@ func (b *TableBuilder) add(to map[int][]Handler, nr int, h Handler) *TableBuilde
 // an overlay, every handler whose system call the overlay denies outright or does not notify: such a handler would never run.
 func (b *TableBuilder) Build() (*Table, error) {
 	errs := append([]error(nil), b.errs...)
+	var verdicts map[int]*verdict
+	if b.overlay != nil {
+		var err error
+		if verdicts, err = b.overlay.verdicts(); err != nil {
+			return nil, err
+		}
+	}
 	size := 0
 	for _, m := range []map[int][]Handler{b.builtin, b.user} {
 		for nr := range m {
@@ -108,9 +115,9 @@ func (b *TableBuilder) Build() (*Table, error) {
 		if b.overlay == nil {
 			continue
 		}
-		if errno, denied := b.overlay.deniesOutright(nr); denied {
+		if errno, denied := verdicts[nr].outright(); denied {
 			errs = append(errs, fmt.Errorf("handler for %s would never run: the overlay denies the call outright (%s)", syscallLabel(nr), errnoLabel(errno)))
-		} else if !b.overlay.notifies(nr) {
+		} else if !verdicts[nr].notifies() {
 			errs = append(errs, fmt.Errorf("handler for %s would never run: the overlay does not notify the call", syscallLabel(nr)))
 		}
 	}
