@@ -244,15 +244,29 @@ func TestCheck(t *testing.T) {
 	if err := m.Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Check(); err == nil || err.Error() != "container's cgroup unexpectedly frozen" {
+	// It is another container that finds it so.
+	second, err := Load(m.Config(), m.Paths())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Check(); err == nil || err.Error() != "container's cgroup unexpectedly frozen" {
 		t.Errorf("frozen cgroup: %v", err)
 	}
 	if err := m.Thaw(); err != nil {
 		t.Fatal(err)
 	}
 	enter(t, m)
-	if err := m.Check(); err == nil || err.Error() != "container's cgroup is not empty: 1 process(es) found" {
+	if err := second.Check(); err == nil || err.Error() != "container's cgroup is not empty: 1 process(es) found" {
 		t.Errorf("cgroup with a process: %v", err)
+	}
+	// Undoing a creation that got no further must not touch what is another's.
+	if err := second.Destroy(); err != nil {
+		t.Error(err)
+	}
+	for _, dir := range m.Paths() {
+		if _, err := os.Stat(dir); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

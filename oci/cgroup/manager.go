@@ -22,6 +22,8 @@ type Manager struct {
 	lib    cgroups.Manager // nil: the container runs without a cgroup
 	config Config
 	absent error // why lib is nil
+
+	others bool // Check has found that the cgroup is somebody else's
 }
 
 // New finds out where the cgroup will be; it changes nothing on the host, so that [Manager.Paths] can be written to the
@@ -81,11 +83,18 @@ func (m *Manager) Paths() map[string]string {
 func (m *Manager) Exists() bool { return m.lib != nil && m.lib.Exists() }
 
 // Check refuses a cgroup that somebody else is using: one that has processes, or is frozen. A new container's child would
-// be counted with strangers, or never run; and the strangers would be killed with the container.
+// be counted with strangers, or never run; and the strangers would be killed with the container. After an error Destroy
+// leaves the cgroup alone.
 func (m *Manager) Check() error {
 	if m.lib == nil {
 		return nil
 	}
+	err := m.check()
+	m.others = err != nil
+	return err
+}
+
+func (m *Manager) check() error {
 	if m.lib.Exists() {
 		pids, err := m.lib.GetAllPids()
 		if err != nil && !gone(err) {
@@ -218,9 +227,9 @@ func (m *Manager) OOMKills() (uint64, error) {
 }
 
 // Destroy removes the cgroup and those inside it. It waits about a second for processes that are still going away; with
-// others in it, it fails with EBUSY. A cgroup that is gone already is no error.
+// others in it, it fails with EBUSY. A cgroup that is gone already is no error. One that Check refused is left alone.
 func (m *Manager) Destroy() error {
-	if m.lib == nil {
+	if m.lib == nil || m.others {
 		return nil
 	}
 	// Systemd is left to end what is in its unit.
