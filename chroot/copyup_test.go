@@ -63,7 +63,7 @@ func TestCopyUpStaysInside(t *testing.T) {
 	outside := b.host("outside")
 	b.link(outside, "link")
 	b.mount("/link", "tmpfs", "tmpfs", "tmpcopyup")
-	b.refused("mounts[6] /link: openat2: not a directory")
+	b.want("ls -A /link; "+try("touch /link/x"), "yes")
 	b = newBox(t)
 	b.must(os.MkdirAll(b.root+outside, 0o755))
 	b.file(filepath.Join(outside, "inner"), "inner\n", 0o644)

@@ -82,8 +82,8 @@ func newFilesystem(kind, source string, data []string, attributes Attributes) (i
 }
 
 // openInRoot is openat2(2) of a container path: root is "/" to it, and no /proc magic link is followed.
-func openInRoot(root int, path string, flags int) (int, error) {
-	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+func openInRoot(root int, path string, flags int, resolve uint64) (int, error) {
+	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | resolve}
 	return retry(func() (int, error) { return unix.Openat2(root, path, &how) })
 }
 

@@ -21,7 +21,7 @@ func (s *Sources) fillDev(p *launch.Program, root launch.FD) {
 		}
 		fd, ok := directories[dir]
 		if !ok {
-			fd = mountPoint(p, root, about, dir, true)
+			fd = s.mountPoint(p, root, about, dir, true)
 			directories[dir] = fd
 		}
 		return fd
@@ -30,7 +30,7 @@ func (s *Sources) fillDev(p *launch.Program, root launch.FD) {
 		about := "device " + d.Path
 		p.About("%s", about)
 		if d.Bind {
-			target := mountPoint(p, root, about, d.Path, false)
+			target := s.mountPoint(p, root, about, d.Path, false)
 			p.MoveMount(launch.Inherited(s.devices[i], "device"), target)
 			p.Close(target)
 		} else {
@@ -107,11 +107,11 @@ func Terminal(p *launch.Program, root launch.FD, uid uint32, size *specs.Box) (m
 	return master, slave
 }
 
-// Console mounts the terminal slave over /dev/console. It comes after [Terminal].
-func Console(p *launch.Program, root, slave launch.FD) {
+// Console mounts the terminal slave over /dev/console. It comes after [Sources.Steps] and [Terminal].
+func (s *Sources) Console(p *launch.Program, root, slave launch.FD) {
 	p.About("console")
 	mount := p.OpenTree(slave, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH).Result("console")
-	p.MoveMount(mount, mountPoint(p, root, "console", "/dev/console", false))
+	p.MoveMount(mount, s.mountPoint(p, root, "console", "/dev/console", false))
 	p.About("")
 }
 

@@ -73,7 +73,7 @@ func TestTerminal(t *testing.T) {
 		}
 		b.setup = func(p *launch.Program, root launch.FD) {
 			master, slave := Terminal(p, root, 7, &specs.Box{Height: 33, Width: 99})
-			Console(p, root, slave)
+			b.sources.Console(p, root, slave)
 			p.Sync("terminal")
 			b.sync = func(c *launch.Child) {
 				end, err := c.Take(master)

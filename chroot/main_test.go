@@ -61,6 +61,7 @@ type box struct {
 	setup   func(*launch.Program, launch.FD) // steps between pivot and finish
 	hook    func(*launch.Child)              // what the parent does when everything is attached
 	sync    func(*launch.Child)              // what it does at the sync points of setup
+	sources *Sources                         // of the run
 	opened  func(*Sources)                   // what happens to the sources before the start
 }
 
@@ -164,6 +165,7 @@ func (b *box) run(script string) (string, int, error) {
 		return "", 0, err
 	}
 	defer s.Close()
+	b.sources = s
 	if b.opened != nil {
 		b.opened(s)
 	}

@@ -88,7 +88,7 @@ func (m *Map) addMount(r MapRequest, origin string, mount specs.Mount) error {
 		return fmt.Errorf("%s %s: %w", origin, mount.Destination, err)
 	}
 	if e.Kind == Bind {
-		m.relate(&e)
+		m.relate(r, &e)
 	}
 	if e.Type == "cgroup" {
 		m.addCgroups(r.Cgroups, e)
@@ -99,8 +99,9 @@ func (m *Map) addMount(r MapRequest, origin string, mount specs.Mount) error {
 }
 
 // relate gives a bind the relation to its source that the root's propagation stands for, before the bind's own.
-func (m *Map) relate(e *Entry) {
-	e.KeepPeers = m.Root.Propagation.peers()
+func (m *Map) relate(r MapRequest, e *Entry) {
+	// What a user namespace's root mounts must not appear on the host, whatever the spec says: the kernel has it so, too.
+	e.KeepPeers = m.Root.Propagation.peers() && !r.UserNamespace
 	if m.Root.Inherited.Type == unix.MS_PRIVATE && m.Root.Propagation.Type == 0 {
 		e.Propagation = append([]Propagation{m.Root.Inherited}, e.Propagation...)
 	}
@@ -178,7 +179,7 @@ func (e *Entry) filesystem(r MapRequest, o options) error {
 
 // late tells whether other parts of the map may have to be made inside the entry before it becomes read-only.
 func (e *Entry) late() bool {
-	return e.Set&unix.MOUNT_ATTR_RDONLY != 0 && (e.Kind == Temporary || e.Destination == "/dev" && e.Kind != Bind)
+	return (e.Set|e.RecursiveSet)&unix.MOUNT_ATTR_RDONLY != 0 && (e.Kind == Temporary || e.Destination == "/dev" && e.Kind != Bind)
 }
 
 // ownerOnHost puts the host's ids in place of the container's: a tmpfs with a copy is made outside the user namespace.

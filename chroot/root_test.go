@@ -152,40 +152,63 @@ func TestLinksStayInside(t *testing.T) {
 	}
 }
 
-// A link without a target is not followed into making it.
+// A link to nothing has its target made, inside: images of systemd have /etc/resolv.conf as such a link.
 func TestDanglingLink(t *testing.T) {
 	b := newBox(t)
-	b.link("/nowhere", "dangling")
+	outside := filepath.Dir(b.root) + "/nowhere"
+	b.link("../run/resolve/stub.conf", "etc/resolv.conf")
+	b.link(outside, "dangling")
+	b.mount("/etc/resolv.conf", "", b.host("x")+"/file", "bind")
 	b.mount("/dangling", "tmpfs", "tmpfs")
-	b.refused("mounts[6] /dangling: openat2: not a directory")
-	b = newBox(t)
-	b.link("/nowhere", "dangling")
 	b.mount("/dangling/file", "", b.host("x")+"/file", "bind")
-	b.refused("mounts[6] /dangling/file: openat2: not a directory")
-	if _, err := os.Lstat(b.root + "/nowhere"); !os.IsNotExist(err) {
-		t.Error(err)
+	b.want("cat /etc/resolv.conf /run/resolve/stub.conf /dangling/file "+outside+"/file", "host\nhost\nhost\nhost")
+	if _, err := os.Lstat(outside); !os.IsNotExist(err) {
+		t.Errorf("a mount point was made on the host: %v", err)
 	}
+	b = newBox(t)
+	b.link("/", "top")
+	b.mount("/top", "tmpfs", "tmpfs")
+	b.refused("mounts[6] /top: a link leads to the root")
 }
 
 func TestLinkIntoProcIsRefused(t *testing.T) {
-	for name, target := range map[string]string{"direct": "/proc/self/attr", "relative": "proc/1"} {
+	links := map[string]string{"direct": "/proc/self/attr", "relative": "proc/1", "magic": "/proc/self/root/etc", "parent": "/proc/1"}
+	for name, target := range links {
 		b := newBox(t)
 		b.link(target, name)
-		b.mount("/"+name, "tmpfs", "tmpfs")
-		b.refused("mounts[6] /" + name + ": a link leads into /proc: operation not permitted")
+		b.mount("/"+name+"/made", "tmpfs", "tmpfs")
+		b.refused("mounts[6] /" + name + "/made: a link leads into /proc")
 	}
-	b := newBox(t)
-	b.link("/proc/self/root/etc", "magic")
-	b.mount("/magic", "tmpfs", "tmpfs")
-	b.refused("mounts[6] /magic: openat2: too many levels of symbolic links")
-	b = newBox(t)
-	b.link("/proc/1", "parent")
-	b.mount("/parent/made", "tmpfs", "tmpfs")
-	b.refused("mounts[6] /parent/made: mkdirat: no such file or directory")
 	// A file that is meant to be covered.
-	b = newBox(t)
+	b := newBox(t)
 	b.mount("/proc/uptime", "", b.host("x")+"/file", "bind")
 	b.want("cat /proc/uptime", "host")
+}
+
+// Somebody who can write to the image exchanges what the parent has looked at before the child comes to it.
+func TestExchangedMountPoint(t *testing.T) {
+	tests := []struct{ target, want string }{
+		{"/proc/self/attr", "mounts[6] /data/x: a link leads into /proc: operation not permitted"},
+		{"/proc/1/root/tmp", "mounts[6] /data/x: openat2: too many levels of symbolic links"},
+		{"/proc/self/none", "mounts[6] /data/x: openat2: not a directory"},
+	}
+	for _, test := range tests {
+		b := newBox(t)
+		b.mount("/data/x", "tmpfs", "tmpfs")
+		b.opened = func(*Sources) { b.link(test.target, "data/x") }
+		b.refused(test.want)
+	}
+	b := newBox(t)
+	b.mount("/data", "tmpfs", "tmpfs")
+	b.opened = func(*Sources) {
+		b.must(os.Remove(b.root + "/data"))
+		b.link("/proc/self", "data")
+	}
+	b.refused("mounts[6] /data: openat2: too many levels of symbolic links")
+	b = newBox(t)
+	b.mount("/data", "tmpfs", "tmpfs")
+	b.opened = func(*Sources) {}
+	b.want(try("touch /data/x"), "yes")
 }
 
 // The image cannot have the runtime mount /proc elsewhere and leave a directory of its own in its place.

@@ -3,9 +3,11 @@ package chroot
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/sandlock/sandlock-runtime/oci/launch"
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +24,10 @@ type Sources struct {
 	empty   int      // a detached read-only directory for masked directories
 	denied  deniedObjects
 
-	late []lateMount // filled in by Steps for Finish
+	places map[string]place // by destination, or directory of devices and links
+
+	attached int         // entries that Steps has come to
+	late     []lateMount // filled in by Steps for Finish
 }
 
 // source is what the parent has prepared for one entry.
@@ -39,7 +44,7 @@ type lateMount struct {
 
 // Open clones the root and every bind source of m. The cgroups that m names must exist by now. Errors name the entry and the source.
 func Open(m Map) (*Sources, error) {
-	s := &Sources{m: m, root: -1, null: -1, empty: -1, denied: deniedObjects{-1, -1, -1}}
+	s := &Sources{m: m, places: make(map[string]place), root: -1, null: -1, empty: -1, denied: deniedObjects{-1, -1, -1}}
 	if err := s.open(); err != nil {
 		s.Close()
 		return nil, err
@@ -52,13 +57,26 @@ func (s *Sources) open() error {
 		return fmt.Errorf("root %s: %w", s.m.Root.Source, err)
 	}
 	for _, e := range s.m.Entries {
-		if err := s.openEntry(e); err != nil {
+		err := s.locate(e.Destination)
+		if err == nil {
+			err = s.openEntry(e)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", e, err)
 		}
 	}
 	for _, d := range s.m.Devices {
-		if err := s.openDevice(d); err != nil {
+		err := s.openDevice(d)
+		if err == nil {
+			err = s.locate(path.Dir(d.Path))
+		}
+		if err != nil {
 			return fmt.Errorf("device %s: %w", d.Path, err)
+		}
+	}
+	for _, l := range s.m.Links {
+		if err := s.locate(path.Dir(l.Path)); err != nil {
+			return fmt.Errorf("link %s: %w", l.Path, err)
 		}
 	}
 	return s.openCovers()
@@ -214,19 +232,25 @@ func (s *Sources) openTemporary(e Entry) (source, error) {
 	return o, nil
 }
 
-// below opens the directory that is at destination before its entry is mounted; -1 if there is none. The tree is not put together yet:
-// the nearest entry above decides where to look, by name.
-func (s *Sources) below(destination string) (int, error) {
-	dir, rest := s.root, destination
+// nearest is the tree that a container path is in once all entries so far are mounted, and the path there; -1 if that is a filesystem
+// which does not exist yet. The trees are not put together: the entries' names decide.
+func (s *Sources) nearest(destination string) (dir int, rest string) {
+	dir, rest = s.root, destination
 	for i, e := range s.m.Entries[:len(s.entries)] {
-		if e.Destination == destination || strings.HasPrefix(destination, e.Destination+"/") {
+		if destination == e.Destination || strings.HasPrefix(destination, e.Destination+"/") {
 			dir, rest = s.entries[i].mount, "."+strings.TrimPrefix(destination, e.Destination)
 		}
 	}
+	return dir, rest
+}
+
+// below opens the directory that is at destination before its entry is mounted; -1 if there is none.
+func (s *Sources) below(destination string) (int, error) {
+	dir, rest := s.nearest(destination)
 	if dir < 0 {
 		return -1, nil
 	}
-	fd, err := openInRoot(dir, rest, unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := openInRoot(dir, rest, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return -1, nil
 	}
@@ -234,6 +258,40 @@ func (s *Sources) below(destination string) (int, error) {
 		return -1, fmt.Errorf("the directory beneath: %w", err)
 	}
 	return fd, nil
+}
+
+// locate finds out whether a mount point is there and, if it is not, where it is to be made: links of the image count even if they lead to
+// nothing, as in /etc/resolv.conf -> ../run/systemd/resolve/stub-resolv.conf. The child trusts none of this further than to try it first.
+func (s *Sources) locate(destination string) error {
+	if _, ok := s.places[destination]; ok || destination == "/" {
+		return nil
+	}
+	dir, rest := s.nearest(destination)
+	if dir < 0 {
+		return nil
+	}
+	fd, err := openInRoot(dir, rest, unix.O_PATH, unix.RESOLVE_NO_SYMLINKS)
+	if err == nil {
+		unix.Close(fd)
+		s.places[destination] = place{exists: true}
+		return nil
+	}
+	if dir != s.root {
+		return nil
+	}
+	resolved, err := securejoin.SecureJoin(s.m.Root.Source, destination)
+	if err != nil {
+		return fmt.Errorf("following the image's links: %w", err)
+	}
+	made := rooted(strings.TrimPrefix(resolved, s.m.Root.Source))
+	if made == "/" {
+		return errors.New("a link leads to the root")
+	}
+	if made != destination && (made == "/proc" || strings.HasPrefix(made, "/proc/")) {
+		return errors.New("a link leads into /proc")
+	}
+	s.places[destination] = place{path: made}
+	return nil
 }
 
 func (s *Sources) openDevice(d Device) error {

@@ -17,8 +17,10 @@ func (s *Sources) Steps(p *launch.Program) (root launch.FD) {
 	umask(p, 0)
 	for i, e := range s.m.Entries {
 		p.About("%s", e)
+		s.attached = i
 		s.attach(p, root, e, s.entries[i])
 	}
+	s.attached = len(s.m.Entries)
 	s.fillDev(p, root)
 	p.About("")
 	umask(p, defaultUmask)
@@ -48,9 +50,9 @@ func (s *Sources) attachRoot(p *launch.Program) launch.FD {
 func (s *Sources) attach(p *launch.Program, root launch.FD, e Entry, o source) {
 	place := func() launch.FD {
 		if e.Type == "proc" || e.Type == "sysfs" {
-			return literalDirectory(p, root, e.Destination)
+			return s.literalDirectory(p, root, e.Destination)
 		}
-		return mountPoint(p, root, e.String(), e.Destination, o.isDirectory)
+		return s.mountPoint(p, root, e.String(), e.Destination, o.isDirectory)
 	}
 	prepared := launch.Inherited(o.mount, "mount")
 	if o.mount >= 0 && e.Fallback == "" {

@@ -2,43 +2,64 @@ package chroot
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/sandlock/sandlock-runtime/oci/launch"
 	"golang.org/x/sys/unix"
 )
 
+// place is what the parent knows about the place of a mount.
+type place struct {
+	exists bool   // it is there, and no link is on the way
+	path   string // without links: where it is made if it is missing
+}
+
 // mountPoint adds the steps that open the place of a mount and, where the image has none, make it.
 //
 // The usual case is one system call: the path is there and no link is in it, so that it is literally what checkProc has judged. A path
 // with a link is looked up as inside the container, and must not have led into a procfs. Where neither gives anything the missing
 // directories are made, each within the descriptor of the one above. about is what a failure is reported with.
-func mountPoint(p *launch.Program, root launch.FD, about, destination string, isDirectory bool) launch.FD {
+func (s *Sources) mountPoint(p *launch.Program, root launch.FD, about, destination string, isDirectory bool) launch.FD {
 	p.About("%s", about)
-	have, follow, missing := p.Label("have"), p.Label("follow"), p.Label("missing")
 	name := strings.TrimPrefix(destination, "/")
-	target := p.Openat2(root, name, unix.O_PATH|unix.O_CLOEXEC, 0, launch.InRoot|unix.RESOLVE_NO_SYMLINKS).OnSuccess(have).OnError(follow).Result("target")
+	at := s.places[destination]
+	literal := p.Openat2(root, name, unix.O_PATH|unix.O_CLOEXEC, 0, launch.InRoot|unix.RESOLVE_NO_SYMLINKS)
+	target := literal.Result("target")
+	if at.exists || s.isEntry(destination) {
+		return target
+	}
+	have, follow, missing := p.Label("have"), p.Label("follow"), p.Label("missing")
+	literal.OnSuccess(have).OnError(follow)
 	p.Mark(follow)
 	p.Openat2(root, name, unix.O_PATH|unix.O_CLOEXEC, 0, launch.InRoot).OnError(missing, unix.ENOENT).Into(target)
 	p.About("%s: a link leads into /proc", about)
 	refuseProc(p, target, have)
 	p.About("%s", about)
 	p.Mark(missing)
-	makePath(p, root, name, isDirectory, target)
+	if at.path == "" {
+		at.path = destination
+	}
+	s.makePath(p, root, at.path, isDirectory, target)
 	p.Mark(have)
 	return target
 }
 
+// isEntry tells whether something has been mounted at a path by the steps so far.
+func (s *Sources) isEntry(path string) bool {
+	return slices.ContainsFunc(s.m.Entries[:s.attached], func(e Entry) bool { return e.Destination == path })
+}
+
 // literalDirectory is mountPoint for proc and sysfs: the last name must be a real directory. What the runtime and the workload write to
 // in /proc must be what it seems to be.
-func literalDirectory(p *launch.Program, root launch.FD, destination string) launch.FD {
+func (s *Sources) literalDirectory(p *launch.Program, root launch.FD, destination string) launch.FD {
 	have := p.Label("have")
 	missing := p.Label("missing")
 	name := strings.TrimPrefix(destination, "/")
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	target := p.Openat2(root, name, flags, 0, launch.InRoot).OnSuccess(have).OnError(missing, unix.ENOENT).Result("target")
 	p.Mark(missing)
-	makePath(p, root, name, true, target)
+	s.makePath(p, root, destination, true, target)
 	p.Mark(have)
 	return target
 }
@@ -63,17 +84,23 @@ func statfs(p *launch.Program, file launch.FD) launch.Arg {
 	return buffer
 }
 
-// makePath makes what is missing of name, and has target be the last of it: a directory, or an empty file.
-func makePath(p *launch.Program, root launch.FD, name string, isDirectory bool, target launch.FD) {
-	parent := root
-	names := strings.Split(name, "/")
-	for i, n := range names[:len(names)-1] {
+// makePath makes what is missing of a path, and has target be the last of it: a directory, or an empty file.
+func (s *Sources) makePath(p *launch.Program, root launch.FD, destination string, isDirectory bool, target launch.FD) {
+	const directory = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+	names := strings.Split(strings.TrimPrefix(destination, "/"), "/")
+	parent, start := root, 0
+	for i := len(names) - 1; i > 0; i-- {
+		if above := path.Join(names[:i]...); s.isEntry("/" + above) {
+			parent, start = p.Openat2(root, above, directory, 0, launch.InRoot).Result("directory"), i
+			break
+		}
+	}
+	for i := start; i < len(names)-1; i++ {
 		// Open and, if there is nothing, make.
 		there, missing := p.Label("there"), p.Label("missing")
-		next := p.Openat2(root, path.Join(names[:i+1]...), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, launch.InRoot).
-			OnSuccess(there).OnError(missing, unix.ENOENT).Result("directory")
+		next := p.Openat2(root, path.Join(names[:i+1]...), directory, 0, launch.InRoot).OnSuccess(there).OnError(missing, unix.ENOENT).Result("directory")
 		p.Mark(missing)
-		makeDirectory(p, parent, n).Into(next)
+		makeDirectory(p, parent, names[i]).Into(next)
 		p.Mark(there)
 		parent = next
 	}
