@@ -1,7 +1,5 @@
 package oci
 
-import "github.com/opencontainers/runtime-spec/specs-go"
-
 // CreateOptions are the options of create and run.
 type CreateOptions struct {
 	Bundle        string // directory; "" is the working directory
@@ -42,12 +40,4 @@ type ExecOptions struct {
 	PreserveFDs   int
 	Cgroup        string // --cgroup: sub-cgroup, cgroup v2 only
 	IgnorePaused  bool
-}
-
-// ContainerState is the state of one container, as state and list print it: the runtime spec's and what runc adds.
-type ContainerState struct {
-	specs.State
-	Rootfs  string `json:"rootfs"`
-	Created string `json:"created"` // RFC 3339, UTC, with nanoseconds
-	Owner   string `json:"owner"`
 }

@@ -1,0 +1,65 @@
+package oci
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/sandlock/sandlock-runtime/oci/plan"
+	"github.com/sandlock/sandlock-runtime/oci/state"
+)
+
+// Inspection is what is in force for a container.
+type Inspection struct {
+	State   state.View  `json:"state"`
+	Monitor MonitorView `json:"monitor"`
+	// Exit says how the container ended; nil where that is not on record.
+	Exit *state.Exit `json:"exit,omitempty"`
+	// Plan is nil for a container of which nothing was made but a record.
+	Plan *plan.Plan `json:"plan,omitempty"`
+	// Resources are the limits in force: the plan's, and what update has changed.
+	Resources *specs.LinuxResources `json:"resources,omitempty"`
+}
+
+// MonitorView is the process that watches over the container.
+type MonitorView struct {
+	PID     int  `json:"pid"`
+	Running bool `json:"running"`
+}
+
+// Inspect reads what is on record of a container, and looks where in its life it is.
+func (r *Runtime) Inspect(id string) (Inspection, error) {
+	dir, record, status, err := r.open(id)
+	if err != nil {
+		return Inspection{}, err
+	}
+	defer dir.Close()
+	facts, err := state.Observe(record)
+	if err != nil {
+		return Inspection{}, err
+	}
+	i := Inspection{
+		State:   state.NewView(record, status),
+		Monitor: MonitorView{PID: record.Monitor.PID, Running: state.MonitorAlive(record, facts)},
+		Exit:    record.Exit,
+	}
+	if uid, err := dir.Owner(); err == nil {
+		i.State.Owner = state.OwnerName(uid)
+	}
+	// A creation that was cut short may have got to neither document.
+	if i.Plan, err = loadPlan(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Inspection{}, err
+	}
+	spec, err := loadSpec(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return i, nil
+	}
+	if err != nil {
+		return Inspection{}, err
+	}
+	if spec.Linux != nil {
+		i.Resources = spec.Linux.Resources
+	}
+	return i, nil
+}
