@@ -1,104 +1,13 @@
 package seccompnotif
 
 import (
-	"encoding/binary"
 	"encoding/json"
-	"flag"
-	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"reflect"
-	"slices"
-	"strings"
 	"testing"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// golden compares got with a file of testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (run with -update after a look at it):\n%s", path, got)
-	}
-}
-
-// filterVM runs a filter without a kernel.
-type filterVM struct {
-	vm *bpf.VM
-}
-
-func newVM(t testing.TB, program []unix.SockFilter) filterVM {
-	t.Helper()
-	raw := make([]bpf.RawInstruction, len(program))
-	for i, f := range program {
-		raw[i] = bpf.RawInstruction{Op: f.Code, Jt: f.Jt, Jf: f.Jf, K: f.K}
-	}
-	instructions, ok := bpf.Disassemble(raw)
-	if !ok {
-		t.Fatalf("the program has instructions that cannot be disassembled: %v", instructions)
-	}
-	vm, err := bpf.NewVM(instructions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filterVM{vm}
-}
-
-// run returns the filter's answer.
-func (f filterVM) run(t testing.TB, d seccompData) uint32 {
-	t.Helper()
-	// The interpreter loads words in network order, as a socket filter would find them; the kernel loads a seccomp filter's in
-	// the machine's. Both are served if each word is written in network order.
-	var b []byte
-	word := func(w uint32) { b = binary.BigEndian.AppendUint32(b, w) }
-	word(uint32(d.nr))
-	word(d.arch)
-	for _, q := range append([]uint64{d.ip}, d.args[:]...) {
-		word(uint32(q))
-		word(uint32(q >> 32))
-	}
-	r, err := f.vm.Run(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return uint32(r)
-}
-
-func number(t testing.TB, name string) int32 {
-	t.Helper()
-	nr, present, _ := SyscallNumber(name)
-	if !present {
-		t.Fatalf("no system call %s", name)
-	}
-	return int32(nr)
-}
-
-func answer(ret uint32) string {
-	switch ret & unix.SECCOMP_RET_ACTION_FULL {
-	case unix.SECCOMP_RET_ALLOW:
-		return "allow"
-	case unix.SECCOMP_RET_USER_NOTIF:
-		return "notify"
-	case unix.SECCOMP_RET_ERRNO:
-		return errnoLabel(unix.Errno(ret & unix.SECCOMP_RET_DATA))
-	}
-	return fmt.Sprintf("%#x", ret)
-}
 
 const highBits = uint64(0xdeadbeef) << 32
 
@@ -354,92 +263,6 @@ func TestNeedsListener(t *testing.T) {
 	}
 	if !(Overlay{NotifyWhen: []Notification{{Syscall: "socket", When: []Match{{Op: Equal}}}}}).NeedsListener() {
 		t.Error("an overlay that notifies needs no listener")
-	}
-}
-
-func TestSyscallNames(t *testing.T) {
-	if !slices.IsSortedFunc(syscallNames[:], func(a, b namedSyscall) int { return strings.Compare(a.name, b.name) }) {
-		t.Error("the table is not sorted: run go generate")
-	}
-	for _, g := range groups {
-		for _, d := range g.denials {
-			if _, _, known := SyscallNumber(d.Syscall); !known {
-				t.Errorf("group %s has an unknown system call %s", g.name, d.Syscall)
-			}
-		}
-	}
-	if name, ok := SyscallName(unix.SYS_CONNECT); !ok || name != "connect" {
-		t.Errorf("connect is called %q", name)
-	}
-	if name, ok := SyscallName(absent); ok {
-		t.Errorf("no number is called %q", name)
-	}
-}
-
-func TestLists(t *testing.T) {
-	parse := func(entries ...string) SyscallList {
-		t.Helper()
-		l, err := ParseSyscallList(entries)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
-	none := SyscallList{}
-	denials := func(deny, allow SyscallList) []string {
-		t.Helper()
-		ds, err := Denials(DefaultDenials(), deny, allow)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for _, d := range ds {
-			names = append(names, d.Syscall)
-		}
-		return names
-	}
-	if got, want := len(denials(none, none)), len(DefaultDenials()); got != want {
-		t.Errorf("%d denials, want %d", got, want)
-	}
-	names := denials(parse("@sysv_ipc", " chroot ", "mount"), parse("@keyring", "perf_event_open"))
-	for name, want := range map[string]bool{"shmget": true, "chroot": true, "mount": true, "keyctl": false, "perf_event_open": false, "bpf": true} {
-		if slices.Contains(names, name) != want {
-			t.Errorf("%s denied: %t", name, !want)
-		}
-	}
-	if slices.Contains(denials(none, parse("@namespace")), "clone3") {
-		t.Error("clone3 stays denied though namespaces are allowed")
-	}
-	// A name is a system call first; both mean the same to a list that denies twice.
-	if !slices.Contains(denials(parse("ptrace"), parse("ptrace")), "ptrace") {
-		t.Error("what is both denied and allowed is not denied")
-	}
-	if got := strings.Join(parse("mount", "@mount", "keyring", "bpf").Strings(), " "); got != "mount bpf @mount @keyring" {
-		t.Error(got)
-	}
-	for want, allow := range map[string]SyscallList{
-		"io_uring_setup cannot be allowed: what is submitted to a ring passes no filter":                  parse("@io_uring"),
-		"clone3 cannot be allowed without @namespace: its flags lie in memory, where no filter sees them": parse("clone3"),
-	} {
-		if _, err := Denials(DefaultDenials(), none, allow); err == nil || err.Error() != want {
-			t.Errorf("error is %v, want %s", err, want)
-		}
-	}
-	for entry, want := range map[string]string{
-		"conect":    `unknown system call "conect": did you mean "connect"?`,
-		"@keyrings": `unknown system call "@keyrings": did you mean "@keyring"?`,
-		"@connect":  `unknown system call "@connect": did you mean "connect"?`,
-		"zzzzzzzz":  `unknown system call "zzzzzzzz"`,
-		"  ":        "empty name in a list of system calls",
-	} {
-		if _, err := ParseSyscallList([]string{entry}); err == nil || err.Error() != want {
-			t.Errorf("%q: error is %v, want %s", entry, err, want)
-		}
-	}
-	for _, d := range Without(DefaultDenials(), "ptrace", "keyring") {
-		if d.Syscall == "ptrace" || d.Syscall == "keyctl" {
-			t.Errorf("%s is left", d.Syscall)
-		}
 	}
 }
 
