@@ -64,7 +64,7 @@ func profileKey(profile *specs.LinuxSeccomp) (string, error) {
 // checksum covers the key too, so that a file under another's name is found out.
 func checksum(key string, program []byte) []byte {
 	h := sha256.New()
-	io.WriteString(h, key)
+	h.Write([]byte(key))
 	h.Write(program)
 	return h.Sum(nil)
 }
@@ -81,7 +81,7 @@ func (c ProfileCache) load(key string) []unix.SockFilter {
 		}
 		return nil
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }() // opened to find files by
 	b, err := readCacheFile(dir, key+cacheSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -169,7 +169,7 @@ func (c ProfileCache) write(key string, program []unix.SockFilter) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }() // opened to find files by
 	makeRoom(dir)
 	encoded := programBytes(program)
 	b := slices.Concat([]byte(cacheFormat), checksum(key, encoded), encoded)
@@ -228,7 +228,7 @@ func openPrivate(path string) (*os.Root, error) {
 		err = fmt.Errorf("%s does not belong to this user alone", path)
 	}
 	if err != nil {
-		dir.Close()
+		_ = dir.Close()
 		return nil, err
 	}
 	return dir, nil
