@@ -2,6 +2,12 @@ module github.com/sandlock/sandlock-runtime
 
 go 1.26.0
 
+// Each verb is a process of its own, too short-lived to look its CPU limit up and follow it.
+godebug (
+	containermaxprocs=0
+	updatemaxprocs=0
+)
+
 require (
 	github.com/containerd/console v1.0.5
 	github.com/cyphar/filepath-securejoin v0.7.0

@@ -84,8 +84,10 @@ func (r *Runtime) remove(dir *state.Dir, record *state.Record, force bool) error
 	if err := group.SignalAll(unix.SIGKILL); err != nil && !errors.Is(err, cgroup.ErrAbsent) {
 		return err
 	}
-	if err := waitMonitor(record.Monitor); err != nil {
-		return fmt.Errorf("monitor: %w", err)
+	if record.Monitor.PID != os.Getpid() { // the monitor of a foreground run removes its own container
+		if err := waitMonitor(record.Monitor); err != nil {
+			return fmt.Errorf("monitor: %w", err)
+		}
 	}
 	if err := group.Destroy(); err != nil {
 		return err

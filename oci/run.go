@@ -51,8 +51,10 @@ func (c *container) runForeground(keep bool) (int, error) {
 			return 0, err
 		}
 	}
-	stop := forwardSignals(c.monitor.Signal)
-	defer stop()
+	if c.caller == nil {
+		// Otherwise the calling process passes them on.
+		defer forwardSignals(c.monitor.Signal)()
+	}
 	if err := c.monitor.Start(); err != nil {
 		c.undo()
 		return 0, err

@@ -45,6 +45,7 @@ struct calling {
   pid_t monitor, workload;
   int socket;
   int workload_status; // as wait4(2) gives it, -1 while it runs
+  int ended_by;        // the signal that has ended the creation, or 0
 };
 
 // hear takes what the monitor has to say.
@@ -66,12 +67,32 @@ static void reap(struct calling *c) {
   while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
     // What the monitor said last may still be unread.
     if (c->socket >= 0) hear(c);
-    if (pid == c->monitor) _exit(c->workload_status >= 0 ? code_of(c->workload_status) : code_of(status));
+    if (pid == c->monitor) {
+      if (c->ended_by) _exit(128 + c->ended_by);
+      // What went wrong in the end is told before how the workload did.
+      _exit(c->workload_status < 0 || code_of(status) != 0 ? code_of(status) : code_of(c->workload_status));
+    }
     if (pid == c->workload) c->workload_status = status;
     struct caller_exit ended = {pid, status};
     // It fails only when the monitor is gone, which the next turn sees.
     if (c->socket >= 0) (void)!send(c->socket, &ended, sizeof ended, MSG_NOSIGNAL | MSG_DONTWAIT);
   }
+}
+
+// pass_on gives a signal to whom it is meant for. Nobody reaps the children but this process, so their pids are still theirs.
+static void pass_on(struct calling *c, int signal) {
+  if (signal == SIGWINCH) {
+    kill(c->monitor, signal); // it relays the terminal
+    return;
+  }
+  if (c->workload > 0) {
+    if (c->workload_status < 0) kill(c->workload, signal);
+    return;
+  }
+  if (signal != SIGTERM && signal != SIGINT && signal != SIGHUP && signal != SIGQUIT) return;
+  // The container is being made: the monitor takes it back when its caller has gone.
+  c->ended_by = signal;
+  shutdown(c->socket, SHUT_RDWR);
 }
 
 static void __attribute__((noreturn)) serve(struct calling *c, const sigset_t *wanted) {
@@ -90,7 +111,7 @@ static void __attribute__((noreturn)) serve(struct calling *c, const sigset_t *w
     if (got.ssi_signo == SIGCHLD)
       reap(c);
     else
-      kill(c->monitor, (int)got.ssi_signo); // not yet reaped, so the pid is still the monitor's
+      pass_on(c, (int)got.ssi_signo);
   }
 }
 

@@ -26,8 +26,8 @@ type Options struct {
 	PIDNamespace *os.File
 	// Sibling makes the child one of the caller's parent (CLONE_PARENT): that process reaps it, and gets its exit signal.
 	Sibling bool
-	// Cgroup is an open cgroup v2 directory that the child is born in, or nil.
-	Cgroup *os.File
+	// Cgroup is the descriptor of a cgroup v2 directory that the child is born in; 0 for the caller's own.
+	Cgroup int
 }
 
 // Child is a process that is walking its program. Its methods are to be called from one goroutine at a time.
@@ -72,8 +72,8 @@ func (c *Child) clone(o Options) error {
 	if o.Sibling {
 		how.flags |= unix.CLONE_PARENT
 	}
-	if o.Cgroup != nil {
-		how.cgroup = C.int(o.Cgroup.Fd())
+	if o.Cgroup > 0 {
+		how.cgroup = C.int(o.Cgroup)
 	}
 	if o.PIDNamespace != nil {
 		own, err := os.Open("/proc/self/ns/pid")
@@ -160,10 +160,11 @@ func (c *Child) ended() error {
 	return &StepError{Index: at, Call: s.name, About: s.about, Errno: 0}
 }
 
-// Result is what the step that r names returned in the child; -1 if it has not been reached. Descriptors are the child's; see [Child.Take].
+// Result is what the step that r names returned in the child, -1 if it has not been reached; or the number of an inherited descriptor.
+// Descriptors are the child's; see [Child.Take].
 func (c *Child) Result(r FD) int {
 	if r.kind != argSlot {
-		panic("launch: only a result has a value in the child")
+		return int(r.value)
 	}
 	return int(atomic.LoadInt64(&c.arena.slots[r.value]))
 }

@@ -76,7 +76,7 @@ func (p *Plan) Init(h Held) *Launch {
 	if p.Process.Terminal {
 		l.HasTerminal = true
 		l.Terminal, slave = chroot.Terminal(s, root, p.Process.UID, p.Process.ConsoleSize)
-		chroot.Console(s, root, slave)
+		h.Sources.Console(s, root, slave)
 	}
 	s.About("")
 	l.Mounted = s.Sync("the mount map is real")
