@@ -18,7 +18,7 @@
 //   - a mount point is looked up once and used through its descriptor, so there is no moment at which it could be exchanged;
 //   - nothing is mounted inside /proc but the few files that the field overlays there, even if the image's links lead there;
 //   - no mount made for the container propagates to the host unless the spec asks for shared propagation of the root and
-//     the mount.
+//     the mount, and there is no user namespace.
 //
 // What it cannot promise: a denied path is covered by a mount, so another name of the same file (a hard link, a
 // second bind mount of its directory) stays readable, and whoever has CAP_SYS_ADMIN over the container's mount namespace can take the

@@ -77,6 +77,18 @@ func TestPropagation(t *testing.T) {
 	}
 }
 
+// The root of a user namespace does not mount anything on the host, whatever the spec shares.
+func TestSharedWithUserNamespace(t *testing.T) {
+	b := newBox(t)
+	b.inUserNamespace()
+	volume := b.sharedVolume("volume")
+	b.request.Spec.Linux.RootfsPropagation = "rshared"
+	b.mount("/data", "", volume, "rbind", "rshared")
+	if onHost, inside := b.mountInside(volume); onHost || !inside {
+		t.Errorf("on the host %v, in the container %v", onHost, inside)
+	}
+}
+
 // The container's root is on a shared mount of the host, as it is with systemd: nothing of the start may be seen there.
 func TestNothingLeaksFromStart(t *testing.T) {
 	for _, root := range []string{"", "private", "shared", "rshared", "unbindable"} {

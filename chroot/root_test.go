@@ -243,7 +243,7 @@ func TestTmpfsOptions(t *testing.T) {
 	b.want("stat -c '%a %u %g' /var/covered /var/new /var/own; "+try("touch /var/own/a", "dd if=/dev/zero of=/var/own/a bs=1k count=128", "touch /var/ro/a", "touch /var/ro/inner/a"),
 		"751 0 0\n1777 0 0\n710 3 4\nyes\nno\nno\nyes")
 	b.mount("/bad", "tmpfs", "tmpfs", "no_such_option=1")
-	b.refused("mounts[11] /bad: fsconfig: invalid argument")
+	b.refused(`mounts[11] /bad: option "no_such_option=1": fsconfig: invalid argument`)
 }
 
 func TestProcAndDevptsOptions(t *testing.T) {

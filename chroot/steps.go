@@ -14,6 +14,7 @@ const defaultUmask = 0o022
 // must be the root of its user namespace (setresuid) and in its final cgroup by then. The umask is 022 afterwards.
 func (s *Sources) Steps(p *launch.Program) (root launch.FD) {
 	root = s.attachRoot(p)
+	p.About("")
 	umask(p, 0)
 	for i, e := range s.m.Entries {
 		p.About("%s", e)
@@ -99,12 +100,14 @@ func configure(p *launch.Program, context launch.FD, e Entry, o source) {
 		p.FsconfigString(context, "mode", o.mode)
 	}
 	for _, d := range e.Data {
+		p.About("%s: option %q", e, d)
 		if key, v, ok := strings.Cut(d, "="); ok {
 			p.FsconfigString(context, key, v)
 		} else {
 			p.FsconfigFlag(context, d)
 		}
 	}
+	p.About("%s", e)
 	// A medium that cannot be written to must not be opened for it; all others are one superblock with other mounts, or empty.
 	if e.Kind == Filesystem && e.Set&unix.MOUNT_ATTR_RDONLY != 0 && !virtual(e.Type) {
 		p.FsconfigFlag(context, "ro")
