@@ -194,7 +194,9 @@ func dockerExec(t *testing.T, d *docker) {
 
 func dockerExecTerminal(t *testing.T, d *docker) {
 	name := d.start(t, "sleep 1000")
-	cmd := d.Command(context.Background(), "exec", "--interactive", "--tty", name, "sh", "-c", "tty; read w; echo got $w; stty size; exit 6")
+	// The client sends the size of its window after the start, at its own time.
+	cmd := d.Command(context.Background(), "exec", "--interactive", "--tty", name, "sh", "-c",
+		"tty; read w; echo got $w; for i in $(seq 500); do stty size 2>/dev/null | grep '24 90' && break; usleep 10000; done; exit 6")
 	text, code := onTerminal(t, cmd, "hello\n")
 	for _, want := range []string{"/dev/pts/", "got hello", "24 90"} {
 		if !strings.Contains(text, want) {

@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The main thread stays with the main goroutine, and so in its namespaces: it is what /proc/self tells of.
+func init() { runtime.LockOSThread() }
+
 // candidate is a runtime whose commands all run from one thread. crun does not start on a hybrid cgroup tree, so its
 // thread is in a mount namespace from which the second tree has gone; that is entered once, and not measured.
 type candidate struct {

@@ -25,6 +25,9 @@ import (
 // startTimeout is how long dockerd may take until it answers, and to end once asked to.
 const startTimeout = 60 * time.Second
 
+// The main thread stays with the main goroutine, and so in its namespaces: it is what /proc/self tells of.
+func init() { runtime.LockOSThread() }
+
 // Runtime is an OCI runtime that the daemon offers, as daemon.json has it.
 type Runtime struct {
 	Path string   `json:"path"`

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The main thread stays with the main goroutine, and so in its namespaces: it is what /proc/self tells of.
+func init() { runtime.LockOSThread() }
+
 // Namespace is a network namespace of its own, with its loopback up. Its methods may be called from any goroutine.
 type Namespace struct {
 	file *os.File
