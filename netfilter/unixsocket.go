@@ -15,16 +15,16 @@ var noDestination netip.AddrPort
 // connectUnix connects a Unix socket, on a worker. Egress rules say nothing of Unix sockets, so this is only about doing it as
 // the guest would: a path is resolved in the guest's root with the guest's permissions, and the peer sees its user and group
 // (SO_PEERCRED; the process id is the supervisor's). An abstract name is looked up in the network namespace of the socket,
-// whoever calls.
-func (e *Egress) connectUnix(c *seccompnotif.Call, s *socket, sa []byte) unix.Errno {
-	if errno := e.checkAbstract(c, s, sa); errno != 0 {
+// whoever calls. The socket is a copy, so that the caller's need not be on the heap.
+func (e *Egress) connectUnix(c *seccompnotif.Call, s socket, sa []byte) unix.Errno {
+	if errno := e.checkAbstract(c, &s, sa); errno != 0 {
 		return errno
 	}
 	errno, err := e.host.asGuest(c, isPath(sa), func() unix.Errno {
 		if s.nonblocking() {
 			return s.connect(sa)
 		}
-		return e.connectPatiently(c, s, sa, unix.EAGAIN)
+		return e.connectPatiently(c, &s, sa, unix.EAGAIN)
 	})
 	if err != nil {
 		return errnoOf(err, unix.EACCES)

@@ -14,7 +14,7 @@ const (
 	waitLimit = seccompnotif.DeferTimeout - 500*time.Millisecond
 	// waitSlice is how long we sleep before we look whether the guest still waits.
 	waitSlice = 50 * time.Millisecond
-	// signalGrace is for how many slices a signal for the whole process may wait before it is taken to be the calling
+	// signalGrace is for how many looks a signal for the whole process may wait before it is taken to be the calling
 	// thread's to handle: another thread would have handled it by then.
 	signalGrace = 2
 	// errRestart is ERESTARTSYS of <linux/errno.h>. As the answer to a task with a signal it makes the kernel run the signal's
@@ -29,13 +29,16 @@ type waiter struct {
 	host     host
 	call     *seccompnotif.Call
 	start    time.Time
+	looked   time.Time     // when the guest's signals were last asked for
 	patience time.Duration // the socket's SO_SNDTIMEO; 0 is for ever
 	timedOut unix.Errno    // what the call fails with when patience is over
-	signals  int           // slices in which a signal for the whole process was waiting
+	signals  int           // looks that found a signal for the whole process waiting
+	pauses   int
 }
 
 func newWaiter(h host, c *seccompnotif.Call, s *socket, timedOut unix.Errno) *waiter {
-	w := &waiter{host: h, call: c, start: time.Now(), timedOut: timedOut}
+	now := time.Now()
+	w := &waiter{host: h, call: c, start: now, looked: now, timedOut: timedOut}
 	if timeout, err := unix.GetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO); err == nil {
 		w.patience = time.Duration(timeout.Nano())
 	}
@@ -44,23 +47,19 @@ func newWaiter(h host, c *seccompnotif.Call, s *socket, timedOut unix.Errno) *wa
 
 // writable waits until the socket may take more, for a slice at most. An errno other than 0 ends the call.
 func (w *waiter) writable(s *socket) unix.Errno {
-	slice := w.slice()
 	poll := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}
-	before := time.Now()
-	n, err := unix.Poll(poll, int(slice.Milliseconds())+1)
-	if err == nil && n > 0 {
-		// poll does not know of a full receiver that an unconnected datagram socket sends to: it says at once that
-		// there is room. Do not turn that into a busy loop.
-		if time.Since(before) < time.Millisecond {
-			time.Sleep(min(slice, time.Millisecond))
-		}
+	n, err := unix.Poll(poll, int(w.slice().Milliseconds())+1)
+	if err == nil && n > 0 && s.domain == unix.AF_UNIX && !s.isStream() {
+		// poll knows nothing of a full receiver that the socket is not connected to.
+		return w.pause()
 	}
 	return w.over()
 }
 
-// sleep waits a slice. An errno other than 0 ends the call.
-func (w *waiter) sleep() unix.Errno {
-	time.Sleep(w.slice())
+// pause waits a little, and more each time, for what cannot be polled. An errno other than 0 ends the call.
+func (w *waiter) pause() unix.Errno {
+	w.pauses++
+	time.Sleep(min(w.slice(), time.Duration(w.pauses)*time.Millisecond))
 	return w.over()
 }
 
@@ -82,9 +81,10 @@ func (w *waiter) over() unix.Errno {
 		return w.timedOut
 	case waited >= waitLimit:
 		return unix.EIO
-	case waited < waitSlice:
-		return 0 // not worth asking for signals yet
+	case time.Since(w.looked) < waitSlice:
+		return 0
 	}
+	w.looked = time.Now()
 	id, err := w.host.identity(w.call)
 	if err != nil {
 		return unix.EINTR

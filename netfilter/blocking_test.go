@@ -1,0 +1,260 @@
+package netfilter
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const lostAddr = "10.9.0.2:80" // see newNetwork
+
+// TestBlockingConnect holds one connect up and makes another meanwhile.
+func TestBlockingConnect(t *testing.T) {
+	n := newNetwork(t)
+	quick := n.listen(t, "tcp", "10.1.0.1:0")
+	p := policy(t, "10.0.0.0/8", "")
+	g := n.start(t, p, "slow connect", guestOptions{args: map[string]any{"Slow": lostAddr, "Quick": quick.addr.String(), "Timeout": 1500}})
+	var tid int
+	g.hear(&tid)
+	g.waitInside(tid, "connect")
+	start := time.Now()
+	g.say("the other one")
+	var r outcome
+	if g.hear(&r); r.Errno != 0 {
+		t.Errorf("the quick connect: %+v", r)
+	}
+	if waited := time.Since(start); waited > time.Second {
+		t.Errorf("the quick connect waited %v for the slow one", waited)
+	}
+	if got := quick.next(); got != "quick" {
+		t.Errorf("the server got %q", got)
+	}
+	if g.hear(&r); r.Errno != unix.EINPROGRESS { // what connect says when SO_SNDTIMEO is over
+		t.Errorf("the slow connect: %+v", r)
+	}
+	if waited := time.Since(start); waited < time.Second {
+		t.Errorf("SO_SNDTIMEO of 1.5 s was over after %v", waited)
+	}
+}
+
+// waitInside waits until a thread of the guest is parked in a call that a worker carries out.
+func (g *guest) waitInside(tid int, call string) {
+	g.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", tid))
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		if strings.HasPrefix(string(text), fmt.Sprint(map[string]int{"connect": unix.SYS_CONNECT, "sendmsg": unix.SYS_SENDMSG}[call])+" ") && workersWaiting() > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			g.t.Fatalf("thread %d does not get into %s: %s", tid, call, text)
+		}
+	}
+}
+
+// workersWaiting counts the goroutines that wait on a guest's behalf.
+func workersWaiting() int {
+	stacks := make([]byte, 1<<20)
+	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "netfilter.(*waiter).")
+}
+
+// TestConnectEnds checks that a worker does not outlive its guest.
+func TestConnectEnds(t *testing.T) {
+	n := newNetwork(t)
+	g := n.start(t, policy(t, "10.0.0.0/8", ""), "slow connect", guestOptions{args: map[string]any{"Slow": lostAddr}})
+	var tid int
+	g.hear(&tid)
+	g.waitInside(tid, "connect")
+	g.end()
+	start := time.Now()
+	for workersWaiting() > 0 {
+		if runtime.Gosched(); time.Since(start) > 5*time.Second {
+			t.Fatal("the worker still waits 5 s after its guest was killed")
+		}
+	}
+}
+
+// TestConnectSignal interrupts a blocking connect. The handler runs at once, although nobody answers the peer, and the
+// connect goes on, since Go's handlers have SA_RESTART.
+func TestConnectSignal(t *testing.T) {
+	n := newNetwork(t)
+	g := n.start(t, policy(t, "10.0.0.0/8", ""), "slow connect", guestOptions{args: map[string]any{"Slow": lostAddr, "Signal": true}})
+	var tid int
+	g.hear(&tid)
+	g.waitInside(tid, "connect")
+	if err := unix.Tgkill(g.cmd.Process.Pid, tid, unix.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	var said string
+	if g.hear(&said); said != "signalled" {
+		t.Errorf("%q", said)
+	}
+	g.waitInside(tid, "connect")
+	// Now the peer appears. The next of TCP's retries, a second or two later, reaches it.
+	peer := &server{t: t, network: n}
+	n.do(t, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		for _, command := range []string{"neigh del 10.9.0.2 dev lost", "addr add 10.9.0.2/32 dev nowhere", "route flush cache"} {
+			if err := ip(command); err != nil {
+				return err
+			}
+		}
+		unix.Close(fd)
+		peer.tcp, err = net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(10, 9, 0, 2), Port: 80})
+		return err
+	})
+	var r outcome
+	if g.hear(&r); r.Errno != 0 && r.Errno != unix.EHOSTUNREACH {
+		t.Errorf("the connect after the signal: %+v", r)
+	}
+	peer.tcp.Close()
+}
+
+// TestBigSend sends more with one sendmsg than fits into all buffers on the way.
+func TestBigSend(t *testing.T) {
+	n := newNetwork(t)
+	p := policy(t, "10.1.0.1", "")
+	for name, flags := range map[string]int{"blocking": 0, "nonblocking": unix.SOCK_NONBLOCK} {
+		t.Run(name, func(t *testing.T) {
+			server := n.listen(t, "tcp", "10.1.0.1:0")
+			const size = 24 << 20
+			g := n.start(t, p, "big send", guestOptions{args: map[string]any{"To": server.addr.String(), "Size": size, "Type": flags}})
+			conn, err := server.tcp.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			var r outcome
+			digest := sha256.New()
+			var received int64
+			if flags == 0 {
+				// Nothing is read until the guest is stuck.
+				g.waitInside(g.cmd.Process.Pid, "sendmsg")
+			} else {
+				g.hear(&r)
+			}
+			if received, err = io.Copy(digest, conn); err != nil {
+				t.Fatal(err)
+			}
+			if flags == 0 {
+				g.hear(&r)
+			}
+			if r.Errno != 0 || int64(r.N) != received || r.At != hex.EncodeToString(digest.Sum(nil)) {
+				t.Errorf("sent %+v, received %d bytes with digest %x", r, received, digest.Sum(nil))
+			}
+			if flags == 0 && r.N != size {
+				t.Errorf("%d of %d bytes were sent", r.N, size)
+			}
+			if flags != 0 && (r.N == 0 || r.N >= size) {
+				t.Errorf("a nonblocking send of %d bytes sent %d", size, r.N)
+			}
+		})
+	}
+}
+
+func TestSendOrder(t *testing.T) {
+	n := newNetwork(t)
+	server := n.listen(t, "tcp", "10.1.0.1:0")
+	const rounds = 500
+	g := n.start(t, policy(t, "10.1.0.1", ""), "send order", guestOptions{args: loop{server.addr.String(), rounds}})
+	got := server.next()
+	var r outcome
+	if g.hear(&r); r.Errno != 0 {
+		t.Fatalf("%+v", r)
+	}
+	var want strings.Builder
+	for i := range rounds {
+		fmt.Fprintf(&want, "%08d\n", i)
+	}
+	if got != want.String() {
+		t.Errorf("%d bytes arrived, or in another order", len(got))
+	}
+}
+
+func TestBrokenPipe(t *testing.T) {
+	n := newNetwork(t)
+	for flags, signals := range map[int]int{0: 1, unix.MSG_NOSIGNAL: 0} {
+		server := n.listen(t, "tcp", "10.1.0.1:0")
+		got, _ := run[[]outcome](t, n, policy(t, "10.1.0.1", ""), "broken pipe", guestOptions{args: map[string]any{"To": server.addr.String(), "Flags": flags}})
+		if got[0].Errno != unix.EPIPE || got[1].N != signals {
+			t.Errorf("flags %#x: %+v, %d signals", flags, got[0], got[1].N)
+		}
+	}
+}
+
+func BenchmarkDeniedConnect(b *testing.B) {
+	n := newNetwork(b)
+	p := policy(b, "10.1.0.1", "")
+	g := n.start(b, p, "denied loop", guestOptions{args: loop{"10.1.0.2:80", b.N}, quiet: true})
+	var ready string
+	g.hear(&ready)
+	b.ReportAllocs()
+	b.ResetTimer()
+	g.say("go")
+	var got []int64
+	g.hear(&got)
+	b.StopTimer()
+	if got[1] != 0 {
+		b.Errorf("%d connects were not denied", got[1])
+	}
+	b.ReportMetric(float64(got[0])/float64(b.N), "ns/connect")
+}
+
+// TestDeniedConnectDoesNotAllocate counts what the whole test process allocates while a guest is denied 2000 times.
+func TestDeniedConnectDoesNotAllocate(t *testing.T) {
+	n := newNetwork(t)
+	const rounds = 2000
+	g := n.start(t, policy(t, "10.1.0.1", ""), "denied loop", guestOptions{args: loop{"10.1.0.2:80", rounds}, quiet: true})
+	var ready string
+	g.hear(&ready)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	g.say("go")
+	var got []int64
+	g.hear(&got)
+	runtime.ReadMemStats(&after)
+	if per := float64(after.Mallocs-before.Mallocs) / rounds; per > 0.1 {
+		t.Errorf("%.2f allocations for each denied connect", per)
+	}
+	if got[1] != 0 {
+		t.Errorf("%d connects were not denied", got[1])
+	}
+}
+
+// BenchmarkConnect makes connections to a server of the same host, blocking, under different policies.
+func BenchmarkConnect(b *testing.B) {
+	for name, p := range map[string]Policy{"untrapped": policy(b, "*", ""), "judged": policy(b, "10.1.0.1", "")} {
+		b.Run(name, func(b *testing.B) {
+			n := newNetwork(b)
+			server := n.listen(b, "tcp", "10.1.0.1:0")
+			go func() {
+				for {
+					conn, err := server.tcp.Accept()
+					if err != nil {
+						return
+					}
+					conn.Close()
+				}
+			}()
+			got, _ := run[[]int64](b, n, p, "connect loop", guestOptions{args: loop{server.addr.String(), b.N}, quiet: true})
+			if got[1] != 0 {
+				b.Errorf("%d connects failed", got[1])
+			}
+			b.ReportMetric(float64(got[0])/float64(b.N), "ns/connect")
+		})
+	}
+}

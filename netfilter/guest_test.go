@@ -1,0 +1,406 @@
+package netfilter
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
+)
+
+// The tests run against real guests: the test binary started again, in a network of the test's making, under the filter of
+// its policy, where it runs one of the scenarios. Test and scenario talk over a socket, in lines, with read(2) and
+// write(2), which no filter here notifies.
+
+const (
+	guestEnv   = "NETFILTER_GUEST" // JSON of guestStart
+	testSocket = 3                 // the descriptor that exec.Cmd gives the first extra file
+	firstExtra = 4
+)
+
+type guestStart struct {
+	Scenario string
+	Policy   Policy
+	Args     json.RawMessage
+}
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(guestEnv); text != "" {
+		if err := guestMain(text); err != nil {
+			fmt.Fprintln(os.Stderr, "guest:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// self is the guest's end.
+type self struct {
+	args   json.RawMessage
+	socket *os.File
+	lines  *bufio.Scanner
+}
+
+func (s *self) arguments(into any) {
+	if err := json.Unmarshal(s.args, into); err != nil {
+		panic(err)
+	}
+}
+
+// tell sends a line to the test.
+func (s *self) tell(v any) {
+	text, err := json.Marshal(v)
+	if err == nil {
+		_, err = s.socket.Write(append(text, '\n'))
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// wait waits for a line of the test.
+func (s *self) wait() string {
+	if !s.lines.Scan() {
+		os.Exit(0) // the test is over
+	}
+	return s.lines.Text()
+}
+
+func guestMain(text string) error {
+	runtime.LockOSThread()
+	var start guestStart
+	if err := json.Unmarshal([]byte(text), &start); err != nil {
+		return err
+	}
+	overlay := seccompnotif.Overlay{NotifyWhen: start.Policy.Notifications(), Deny: start.Policy.Denials()}
+	program, err := overlay.Assemble()
+	if err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	flags := uintptr(unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
+	if start.Policy.NeedsSupervisor() {
+		flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+	}
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	listener, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&filter)))
+	if errno != 0 {
+		return errno
+	}
+	me := &self{args: start.Args, socket: os.NewFile(testSocket, "test")}
+	me.lines = bufio.NewScanner(me.socket)
+	me.tell(int(listener))
+	me.wait()
+	unix.Close(int(listener))
+	scenario, ok := scenarios[start.Scenario]
+	if !ok {
+		return fmt.Errorf("no scenario %q", start.Scenario)
+	}
+	me.tell(scenario(me))
+	return nil
+}
+
+// guest is a running guest, seen from the test.
+type guest struct {
+	t      testing.TB
+	cmd    *exec.Cmd
+	socket *os.File
+	in     *bufio.Reader
+
+	mu      sync.Mutex
+	denials []Denial
+}
+
+// guestOptions are what is unusual about a guest.
+type guestOptions struct {
+	args     any
+	extra    []*os.File                   // its descriptors from firstExtra on
+	attr     unix.SysProcAttr             //
+	handlers map[int]seccompnotif.Handler // in place of Egress
+	quiet    bool                         // no record of denials
+}
+
+// start starts a guest in the network, under policy.
+func (n *network) start(t testing.TB, p Policy, scenario string, o guestOptions) *guest {
+	t.Helper()
+	args, err := json.Marshal(o.args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(guestStart{scenario, p, args})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "guest")
+	g := &guest{t: t, socket: os.NewFile(uintptr(pair[0]), "guest")}
+	g.in = bufio.NewReader(g.socket)
+	g.cmd = exec.Command("/proc/self/exe")
+	g.cmd.Env = append(os.Environ(), guestEnv+"="+string(text), "GORACE=atexit_sleep_ms=0")
+	g.cmd.ExtraFiles = append([]*os.File{theirs}, o.extra...)
+	g.cmd.Stdout, g.cmd.Stderr = os.Stdout, os.Stderr
+	g.cmd.SysProcAttr = &o.attr
+	n.do(t, func() error { return g.cmd.Start() })
+	theirs.Close()
+	t.Cleanup(g.end)
+	var number int
+	g.hear(&number)
+	if p.NeedsSupervisor() {
+		g.supervise(p, o, number)
+	}
+	g.say("go")
+	return g
+}
+
+func (g *guest) supervise(p Policy, o guestOptions, number int) {
+	g.t.Helper()
+	pidfd, err := unix.PidfdOpen(g.cmd.Process.Pid, 0)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	listener, err := unix.PidfdGetfd(pidfd, number, 0)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	config := EgressConfig{Policy: p, OnDenial: func(d Denial) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.denials = append(g.denials, d)
+	}}
+	if o.quiet {
+		config.OnDenial = nil
+	}
+	egress, err := NewEgress(config)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	table := seccompnotif.NewTable()
+	if o.handlers == nil {
+		egress.Register(table)
+	}
+	for nr, handler := range o.handlers {
+		table.Handle(nr, handler)
+	}
+	built, err := table.Build()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	supervisor, err := seccompnotif.New(seccompnotif.Config{Table: built, Log: g.t.Logf})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if err := supervisor.Attach(listener); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() {
+		g.end()
+		supervisor.Close()
+		egress.Close()
+	})
+}
+
+// end kills the guest, if it still runs, and waits for it.
+func (g *guest) end() {
+	if g.cmd.ProcessState == nil {
+		_ = g.cmd.Process.Kill()
+		_ = g.cmd.Wait()
+		g.socket.Close()
+	}
+}
+
+// say sends a line to the guest.
+func (g *guest) say(line string) {
+	g.t.Helper()
+	if _, err := g.socket.WriteString(line + "\n"); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// hear waits for the guest's next line.
+func (g *guest) hear(into any) {
+	g.t.Helper()
+	line, err := g.in.ReadBytes('\n')
+	if err != nil {
+		g.t.Fatalf("the guest is gone: %v", err)
+	}
+	if err := json.Unmarshal(line, into); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// denied returns the denials so far.
+func (g *guest) denied() []Denial {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]Denial(nil), g.denials...)
+}
+
+// run starts a guest and returns what its scenario returns.
+func run[T any](t testing.TB, n *network, p Policy, scenario string, o guestOptions) (T, *guest) {
+	t.Helper()
+	g := n.start(t, p, scenario, o)
+	var result T
+	g.hear(&result)
+	return result, g
+}
+
+// network is a network namespace.
+type network struct {
+	jobs chan func()
+	ns   *os.File
+}
+
+// newNetwork makes a network namespace whose loopback interface has, besides its own, the addresses 10.1.0.1, 10.1.0.2,
+// fd00:1::1 and fd00:1::2. What is sent to 10.9.0.2 is lost without an answer.
+func newNetwork(t testing.TB) *network {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED, NOT TESTED: network namespaces and impersonation take root")
+	}
+	n := &network{jobs: make(chan func())}
+	go func() {
+		runtime.LockOSThread() // and never unlock: the thread ends with the test
+		for job := range n.jobs {
+			job()
+		}
+	}()
+	t.Cleanup(func() { close(n.jobs) })
+	n.do(t, func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		for _, command := range []string{
+			"link set lo up",
+			"addr add 10.1.0.1/32 dev lo", "addr add 10.1.0.2/32 dev lo",
+			"addr add fd00:1::1/128 dev lo nodad", "addr add fd00:1::2/128 dev lo nodad",
+			"link add lost type veth peer name nowhere", "addr add 10.9.0.1/24 dev lost",
+			"link set lost up", "link set nowhere up", "neigh add 10.9.0.2 lladdr 02:00:00:00:00:01 dev lost",
+		} {
+			if err := ip(command); err != nil {
+				return err
+			}
+		}
+		return os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 2147483647"), 0)
+	})
+	return n
+}
+
+// ip runs ip(8) in the namespace of the calling thread.
+func ip(command string) error {
+	if out, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("ip %s: %w: %s", command, err, out)
+	}
+	return nil
+}
+
+// do runs f on the thread that is in the namespace. Sockets that f makes, and processes that it starts, stay there.
+func (n *network) do(t testing.TB, f func() error) {
+	t.Helper()
+	done := make(chan error)
+	n.jobs <- func() { done <- f() }
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// server receives over TCP or UDP at one address.
+type server struct {
+	t       testing.TB
+	network *network
+	addr    netip.AddrPort
+	tcp     *net.TCPListener
+	udp     *net.UDPConn
+}
+
+// listen starts a server; network is "tcp" or "udp". A port 0 is replaced by a free one.
+func (n *network) listen(t testing.TB, network, addr string) *server {
+	t.Helper()
+	s := &server{t: t, network: n}
+	n.do(t, func() (err error) {
+		at := netip.MustParseAddrPort(addr)
+		if network == "tcp" {
+			s.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+			if err == nil {
+				s.addr = s.tcp.Addr().(*net.TCPAddr).AddrPort()
+			}
+			return err
+		}
+		s.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		if err == nil {
+			s.addr = s.udp.LocalAddr().(*net.UDPAddr).AddrPort()
+		}
+		return err
+	})
+	t.Cleanup(func() {
+		if s.tcp != nil {
+			s.tcp.Close()
+		} else {
+			s.udp.Close()
+		}
+	})
+	return s
+}
+
+// next waits for the next datagram, or for the next connection and all that is sent over it.
+func (s *server) next() string {
+	s.t.Helper()
+	if s.udp != nil {
+		b := make([]byte, 65536)
+		n, _, err := s.udp.ReadFromUDPAddrPort(b)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return string(b[:n])
+	}
+	conn, err := s.tcp.Accept()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	b, err := io.ReadAll(conn)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// untouched checks that nothing has arrived since the last next: what the test itself sends now arrives first.
+func (s *server) untouched() {
+	s.t.Helper()
+	const sentinel = "sent by the test itself"
+	s.network.do(s.t, func() error {
+		kind := "tcp"
+		if s.udp != nil {
+			kind = "udp"
+		}
+		conn, err := net.Dial(kind, s.addr.String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, err = conn.Write([]byte(sentinel))
+		return err
+	})
+	if got := s.next(); got != sentinel {
+		s.t.Errorf("%s got %q of the guest", s.addr, got)
+	}
+}

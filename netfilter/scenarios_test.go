@@ -1,0 +1,489 @@
+package netfilter
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	scenarios["race"] = race
+	scenarios["partial sendmmsg"] = partialSendmmsg
+	scenarios["slow connect"] = slowConnect
+	scenarios["big send"] = bigSend
+	scenarios["broken pipe"] = brokenPipe
+	scenarios["unix"] = unixSockets
+	scenarios["pass"] = passDescriptor
+	scenarios["credentials"] = credentials
+	scenarios["netlink"] = netlink
+	scenarios["denied loop"] = deniedLoop
+	scenarios["connect loop"] = connectLoop
+	scenarios["send order"] = sendOrder
+	scenarios["ancestor"] = ancestor
+}
+
+// race calls connect and sendto with an address that another thread keeps changing between the allowed and the denied one.
+func race(me *self) any {
+	var args struct {
+		Allowed, Denied string
+		Rounds          int
+	}
+	me.arguments(&args)
+	shared := sockaddr(netip.MustParseAddrPort(args.Allowed))
+	good := *(*uint32)(unsafe.Pointer(&shared[4]))
+	other := sockaddr(netip.MustParseAddrPort(args.Denied))
+	bad := *(*uint32)(unsafe.Pointer(&other[4]))
+	word := (*uint32)(unsafe.Pointer(&shared[4]))
+	var stop atomic.Bool
+	var swaps atomic.Int64
+	go func() {
+		for !stop.Load() {
+			atomic.StoreUint32(word, bad)
+			atomic.StoreUint32(word, good)
+			swaps.Add(1)
+		}
+	}()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		panic(err)
+	}
+	data := []byte("race")
+	sent := 0
+	for range args.Rounds {
+		if raw("sendto", unix.SYS_SENDTO, uintptr(fd), pointer(data), uintptr(len(data)), 0, pointer(shared), uintptr(len(shared))).Errno == 0 {
+			sent++
+		}
+	}
+	stop.Store(true)
+	runtime.KeepAlive(shared)
+	return []int{sent, int(swaps.Load())}
+}
+
+// partialSendmmsg sends to an allowed, a denied and again the allowed address, in one call.
+func partialSendmmsg(me *self) any {
+	var args struct {
+		Allowed, Denied string
+		Flags           int
+	}
+	me.arguments(&args)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		panic(err)
+	}
+	good, bad := sockaddr(netip.MustParseAddrPort(args.Allowed)), sockaddr(netip.MustParseAddrPort(args.Denied))
+	return []outcome{
+		sendmmsg(fd, args.Flags, newMessage(good, []byte("one"), nil), newMessage(bad, []byte("two"), nil), newMessage(good, []byte("three"), nil)),
+		sendmmsg(fd, args.Flags, newMessage(bad, []byte("four"), nil), newMessage(good, []byte("five"), nil)),
+		sendmmsg(fd, args.Flags, newMessage(good, []byte("six"), nil), newMessage(good, []byte("seven"), nil)),
+	}
+}
+
+// slowConnect makes blocking connections, one on a thread of its own for each address.
+func slowConnect(me *self) any {
+	var args struct {
+		Slow    string
+		Quick   string
+		Timeout int // milliseconds; 0 = none
+		Signal  bool
+	}
+	me.arguments(&args)
+	if args.Signal {
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGUSR1)
+		go func() {
+			<-signals
+			me.tell("signalled")
+		}()
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		panic(err)
+	}
+	if args.Timeout > 0 {
+		timeout := unix.NsecToTimeval(int64(args.Timeout) * 1e6)
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout); err != nil {
+			panic(err)
+		}
+	}
+	done := make(chan outcome)
+	sa := sockaddr(netip.MustParseAddrPort(args.Slow))
+	go func() {
+		runtime.LockOSThread()
+		me.tell(unix.Gettid())
+		done <- raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0)
+	}()
+	if args.Quick != "" {
+		me.wait()
+		me.tell(attempt{Call: "connect", Type: unix.SOCK_STREAM, To: args.Quick, Data: "quick"}.make())
+	}
+	r := <-done
+	timeout, err := unix.GetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO)
+	if err != nil || timeout.Nano() != int64(args.Timeout)*1e6 {
+		return outcome{-1, unix.EBADMSG, fmt.Sprintf("SO_SNDTIMEO became %v, %v", timeout, err)}
+	}
+	return r
+}
+
+// bigSend sends more than any buffer holds with one sendmsg and returns how much that was and its digest.
+func bigSend(me *self) any {
+	var args struct {
+		To   string
+		Size int
+		Type int
+	}
+	me.arguments(&args)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		panic(err)
+	}
+	sa := sockaddr(netip.MustParseAddrPort(args.To))
+	if r := raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0); r.Errno != 0 {
+		return r
+	}
+	if args.Type&unix.SOCK_NONBLOCK != 0 {
+		if err := unix.SetNonblock(fd, true); err != nil {
+			panic(err)
+		}
+	}
+	data := make([]byte, args.Size)
+	for i := range data {
+		data[i] = byte(i>>16 ^ i>>8 ^ i)
+	}
+	r := raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(nil, data, nil))), 0, 0, 0, 0)
+	runtime.KeepAlive(data)
+	if r.Errno == 0 {
+		sum := sha256.Sum256(data[:r.N])
+		r.At = hex.EncodeToString(sum[:])
+	}
+	unix.Close(fd)
+	return r
+}
+
+// brokenPipe sends over a connection that the other end has reset, and counts the signals.
+func brokenPipe(me *self) any {
+	var args struct {
+		To    string
+		Flags int
+	}
+	me.arguments(&args)
+	signals := make(chan os.Signal, 10)
+	signal.Notify(signals, syscall.SIGPIPE)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		panic(err)
+	}
+	sa := sockaddr(netip.MustParseAddrPort(args.To))
+	if r := raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0); r.Errno != 0 {
+		return []outcome{r}
+	}
+	if err := unix.Shutdown(fd, unix.SHUT_WR); err != nil {
+		panic(err)
+	}
+	r := raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(nil, []byte("late"), nil))), uintptr(args.Flags), 0, 0, 0)
+	count := 0
+	if args.Flags&unix.MSG_NOSIGNAL == 0 {
+		<-signals // it is there before the call returns, but Go passes it on through a thread of its own
+		count++
+	}
+	return []outcome{r, {N: count + len(signals)}}
+}
+
+// become gives up root for a user, in this thread alone.
+func become(uid, gid int) {
+	for _, r := range []outcome{
+		raw("setgroups", unix.SYS_SETGROUPS, 0, 0, 0, 0, 0, 0),
+		raw("setresgid", unix.SYS_SETRESGID, uintptr(gid), uintptr(gid), uintptr(gid), 0, 0, 0),
+		raw("setresuid", unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid), 0, 0, 0),
+	} {
+		if r.Errno != 0 {
+			panic(r.At)
+		}
+	}
+}
+
+// unixAttempt is one try to reach a Unix socket.
+type unixAttempt struct {
+	Path     string // an abstract one begins with @
+	Type     int
+	Send     bool // sendto instead of connect
+	Message  bool // sendmsg instead of sendto
+	Root     string
+	Cwd      string
+	UID, GID int
+}
+
+// unixSockets makes attempts, each on a thread of its own.
+func unixSockets(me *self) any {
+	var list []unixAttempt
+	me.arguments(&list)
+	results := make([]outcome, len(list))
+	for i, a := range list {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			runtime.LockOSThread() // and never unlock
+			if err := unix.Unshare(unix.CLONE_FS); err != nil {
+				panic(err)
+			}
+			if a.Root != "" {
+				if err := unix.Chroot(a.Root); err != nil {
+					panic(err)
+				}
+			}
+			if a.Cwd != "" {
+				if err := unix.Chdir(a.Cwd); err != nil {
+					panic(err)
+				}
+			}
+			if a.UID != 0 {
+				become(a.UID, a.GID)
+			}
+			results[i] = a.make()
+		}()
+		<-done
+	}
+	return results
+}
+
+func (a unixAttempt) make() outcome {
+	fd, err := unix.Socket(unix.AF_UNIX, a.Type, 0)
+	if err != nil {
+		return outcome{-1, err.(unix.Errno), "socket"}
+	}
+	defer unix.Close(fd)
+	sa := sockaddrUnix(a.Path)
+	data := []byte("unix")
+	var r outcome
+	switch {
+	case a.Message:
+		r = raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(sa, data, nil))), 0, 0, 0, 0)
+	case a.Send:
+		r = raw("sendto", unix.SYS_SENDTO, uintptr(fd), pointer(data), uintptr(len(data)), 0, pointer(sa), uintptr(len(sa)))
+	default:
+		r = raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0)
+		if r.Errno == 0 {
+			r.N, _ = unix.Write(fd, data)
+		}
+	}
+	runtime.KeepAlive(sa)
+	runtime.KeepAlive(data)
+	return r
+}
+
+// sockaddrUnix lays out a path, padded so that it is notified, or an abstract name.
+func sockaddrUnix(path string) []byte {
+	sa := []byte{unix.AF_UNIX, 0}
+	sa = append(sa, path...)
+	if path[0] == '@' {
+		sa[2] = 0
+		return sa
+	}
+	for len(sa) < 32 || sa[len(sa)-1] != 0 {
+		sa = append(sa, 0)
+	}
+	return sa
+}
+
+// passDescriptor sends the read end of a pipe over a Unix socket, and what is in the pipe through it.
+func passDescriptor(me *self) any {
+	var p [2]int
+	if err := unix.Pipe(p[:]); err != nil {
+		panic(err)
+	}
+	if _, err := unix.Write(p[1], []byte("through the pipe")); err != nil {
+		panic(err)
+	}
+	unix.Close(p[1])
+	control := unix.UnixRights(p[0])
+	return raw("sendmsg", unix.SYS_SENDMSG, firstExtra, uintptr(unsafe.Pointer(newMessage(nil, []byte("fd"), control))), 0, 0, 0, 0)
+}
+
+// credentials sends messages that say, or do not say, who sends them.
+func credentials(me *self) any {
+	send := func(control []byte) outcome {
+		return raw("sendmsg", unix.SYS_SENDMSG, firstExtra, uintptr(unsafe.Pointer(newMessage(nil, []byte("who"), control))), 0, 0, 0, 0)
+	}
+	var results []outcome
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlock
+		become(4242, 4343)
+		own := unix.Ucred{Pid: int32(os.Getpid()), Uid: 4242, Gid: 4343}
+		otherPID, otherUID := own, own
+		otherPID.Pid = 1
+		otherUID.Uid = 0
+		results = append(results, send(nil), send(unix.UnixCredentials(&own)), send(unix.UnixCredentials(&otherPID)), send(unix.UnixCredentials(&otherUID)))
+	}()
+	<-done
+	return results
+}
+
+// netlink asks for the addresses by sendto, and for a route by sendmsg; then asks what is not carried out.
+func netlink(me *self) any {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)
+	if err != nil {
+		return []outcome{{-1, err.(unix.Errno), "socket"}}
+	}
+	kernel := make([]byte, unix.SizeofSockaddrNetlink)
+	*(*uint16)(unsafe.Pointer(&kernel[0])) = unix.AF_NETLINK
+	request := func(kind, flags uint16, body int) []byte {
+		b := make([]byte, unix.NLMSG_HDRLEN+body)
+		*(*unix.NlMsghdr)(unsafe.Pointer(&b[0])) = unix.NlMsghdr{Len: uint32(len(b)), Type: kind, Flags: unix.NLM_F_REQUEST | flags}
+		return b
+	}
+	answered := func(r outcome) outcome {
+		if r.Errno == 0 {
+			n, err := unix.Read(fd, make([]byte, 65536))
+			if err != nil || n == 0 {
+				return outcome{-1, err.(unix.Errno), "read"}
+			}
+		}
+		return r
+	}
+	get := request(unix.RTM_GETADDR, unix.NLM_F_DUMP, unix.SizeofIfAddrmsg)
+	set := request(unix.RTM_SETLINK, unix.NLM_F_ACK, unix.SizeofIfInfomsg)
+	return []outcome{
+		answered(raw("sendto", unix.SYS_SENDTO, uintptr(fd), pointer(get), uintptr(len(get)), 0, pointer(kernel), uintptr(len(kernel)))),
+		answered(raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(kernel, get, nil))), 0, 0, 0, 0)),
+		raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(kernel, set, nil))), 0, 0, 0, 0),
+	}
+}
+
+// loop is what the benchmarks run.
+type loop struct {
+	To     string
+	Rounds int
+}
+
+// deniedLoop connects one socket again and again.
+func deniedLoop(me *self) any {
+	var args loop
+	me.arguments(&args)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		panic(err)
+	}
+	sa := sockaddr(netip.MustParseAddrPort(args.To))
+	once := func() unix.Errno {
+		_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)))
+		return errno
+	}
+	for range 200 {
+		once()
+	}
+	me.tell("ready")
+	me.wait()
+	start, others := time.Now(), 0
+	for range args.Rounds {
+		if once() != deniedErrno {
+			others++
+		}
+	}
+	return []int64{int64(time.Since(start)), int64(others)}
+}
+
+// connectLoop makes connections, and closes them with a reset so that ports do not run out.
+func connectLoop(me *self) any {
+	var args loop
+	me.arguments(&args)
+	sa := sockaddr(netip.MustParseAddrPort(args.To))
+	var spent time.Duration
+	failed := 0
+	for range args.Rounds {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			panic(err)
+		}
+		start := time.Now()
+		_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)))
+		spent += time.Since(start)
+		if errno != 0 {
+			failed++
+		}
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		unix.Close(fd)
+	}
+	return []int64{int64(spent), int64(failed)}
+}
+
+// sendOrder sends numbered messages over a connected stream, by sendmsg and by write in turn.
+func sendOrder(me *self) any {
+	var args loop
+	me.arguments(&args)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		panic(err)
+	}
+	sa := sockaddr(netip.MustParseAddrPort(args.To))
+	if r := raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0); r.Errno != 0 {
+		return r
+	}
+	for i := range args.Rounds {
+		line := fmt.Appendf(nil, "%08d\n", i)
+		if i%2 == 0 {
+			if r := raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(sa, line, nil))), 0, 0, 0, 0); r.Errno != 0 || r.N != len(line) {
+				return r
+			}
+		} else if _, err := unix.Write(fd, line); err != nil {
+			return outcome{-1, err.(unix.Errno), "write"}
+		}
+	}
+	unix.Close(fd)
+	return outcome{}
+}
+
+// ancestor uses sockets that it was given: firstExtra is inherited, another comes over firstExtra+1.
+func ancestor(me *self) any {
+	var args []attempt
+	me.arguments(&args)
+	b, oob := make([]byte, 1), make([]byte, 64)
+	_, n, _, _, err := unix.Recvmsg(firstExtra+1, b, oob, 0)
+	if err != nil {
+		panic(err)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil {
+		panic(err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		panic(err)
+	}
+	var results []outcome
+	for _, fd := range []int{firstExtra, fds[0]} {
+		for _, a := range args {
+			a.FD = fd
+			results = append(results, a.make())
+		}
+	}
+	return results
+}
+
+func init() {
+	scenarios["source routes"] = func(*self) any {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM, 0)
+		if err != nil {
+			panic(err)
+		}
+		value := make([]byte, 8)
+		var results []unix.Errno
+		for _, option := range [][2]uintptr{
+			{unix.SOL_IP, unix.IP_OPTIONS}, {unix.SOL_IPV6, unix.IPV6_RTHDR}, {unix.SOL_IPV6, unix.IPV6_2292RTHDR}, {unix.SOL_IPV6, unix.IPV6_2292PKTOPTIONS},
+			{unix.SOL_IP, unix.IP_TTL}, {unix.SOL_IPV6, unix.IPV6_TCLASS}, {unix.SOL_TCP, unix.IP_OPTIONS},
+		} {
+			results = append(results, raw("setsockopt", unix.SYS_SETSOCKOPT, uintptr(fd), option[0], option[1], pointer(value), uintptr(len(value)), 0).Errno)
+		}
+		return results
+	}
+}
