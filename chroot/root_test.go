@@ -120,6 +120,12 @@ func TestBindOfFile(t *testing.T) {
 	file := b.host("source") + "/file"
 	b.mount("/etc/made/by/us", "", file, "bind", "ro")
 	b.want("cat /etc/made/by/us; "+try("touch /etc/made/by/us", "touch /etc/made/by/other"), "host\nno\nyes")
+	b.must(os.MkdirAll(b.root+"/var", 0o755))
+	b.link("/run", "var/run")
+	b.mount("/dev/termination-log", "", file, "bind")
+	b.mount("/dev/a/b/file", "", file, "bind")
+	b.mount("/var/run/some.sock", "", file, "bind")
+	b.want("cat /dev/termination-log /dev/a/b/file /run/some.sock", "host\nhost\nhost")
 }
 
 func TestMissingSource(t *testing.T) {
