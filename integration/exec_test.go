@@ -40,7 +40,7 @@ func TestExecNeedsARunningContainer(t *testing.T) {
 	r.run(t, "exec", "never-was", "/bin/true").refused(t, "never-was")
 	c := r.start(t, newBundle(t, "/bin/true"))
 	c.wait(t)
-	r.run(t, "exec", c.id, "/bin/true").refused(t, c.id)
+	r.run(t, "exec", c.id, "/bin/true").refused(t, "stopped")
 }
 
 func TestExecFlags(t *testing.T) {

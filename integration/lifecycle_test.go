@@ -348,7 +348,7 @@ func TestOwnOneOfManyCreatesWins(t *testing.T) {
 func TestStartTwiceIsAnError(t *testing.T) {
 	r := newRuntime(t)
 	c := r.start(t, newBundle(t, "/bin/sleep", "1000"))
-	r.run(t, "start", c.id).refused(t, c.id)
+	r.run(t, "start", c.id).refused(t, "running")
 	if state := r.state(t, c.id); state.Status != specs.StateRunning {
 		t.Errorf("%+v", state)
 	}

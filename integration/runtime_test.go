@@ -84,7 +84,8 @@ func (r *ociRuntime) ids(t testing.TB) []string {
 	}
 	var ids []string
 	for _, e := range entries {
-		if e.IsDir() {
+		// A name with @ is no container's: what the runtime keeps for all of them.
+		if e.IsDir() && !strings.HasPrefix(e.Name(), "@") {
 			ids = append(ids, e.Name())
 		}
 	}

@@ -169,9 +169,9 @@ func TestTerminalAndConsoleSocketBelongTogether(t *testing.T) {
 	b := newBundle(t, "/bin/true")
 	b.spec.Process.Terminal = true
 	b.write(t)
-	r.run(t, "create", "--bundle", b.dir, b.id).refused(t, "console-socket")
+	r.run(t, "create", "--bundle", b.dir, b.id).refused(t, "console socket")
 	b.spec.Process.Terminal = false
 	b.write(t)
-	r.run(t, "create", "--bundle", b.dir, "--console-socket", "/tmp/nowhere.sock", b.id).refused(t, "console-socket")
+	r.run(t, "create", "--bundle", b.dir, "--console-socket", "/tmp/nowhere.sock", b.id).refused(t, "console socket")
 	assertNothingLeft(t, r, b)
 }
