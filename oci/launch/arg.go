@@ -29,7 +29,8 @@ type Arg struct {
 	value  uint64
 	data   *buffer
 	vector []string
-	text   string // how it is printed, if not by its value
+	text   string           // how it is printed, if not by its value
+	print  func(Arg) string // how it is printed if there is no text: programs are built far more often than printed
 }
 
 // buffer has an identity: two steps that name the same buffer share its bytes in the child.
@@ -59,7 +60,29 @@ var Null = Arg{kind: argValue, text: "NULL"}
 
 // Text is the address of s as a C string.
 func Text(s string) Arg {
-	return Arg{kind: argBuffer, data: &buffer{append([]byte(s), 0)}, text: strconv.Quote(s)}
+	terminated := make([]byte, len(s)+1)
+	copy(terminated, s)
+	return Arg{kind: argBuffer, data: &buffer{terminated}, print: printText}
+}
+
+func printText(a Arg) string { return strconv.Quote(string(a.data.bytes[:len(a.data.bytes)-1])) }
+
+// named is a number printed by print.
+func named(v uint64, print func(Arg) string) Arg { return Arg{kind: argValue, value: v, print: print} }
+
+// printMode is for permission bits.
+func printMode(a Arg) string { return fmt.Sprintf("%#o", a.value) }
+
+// structure is the address of a copy of v, printed by print.
+func structure[T any](v *T, print func(Arg) string) Arg {
+	return Arg{kind: argBuffer, data: &buffer{append([]byte(nil), bytesOf(v)...)}, print: print}
+}
+
+// structureOf is what structure has copied.
+func structureOf[T any](a Arg) T {
+	var v T
+	copy(bytesOf(&v), a.data.bytes)
+	return v
 }
 
 // Bytes is the address of a copy of b in the child, printed as text. Steps that are given the same Arg share the copy.
@@ -79,6 +102,9 @@ func pointing(n uint64, buffer Arg, text string) Arg {
 
 // String is the argument as a person would write it.
 func (a Arg) String() string {
+	if a.text == "" && a.print != nil {
+		return a.print(a)
+	}
 	switch a.kind {
 	case argInherited:
 		return fmt.Sprintf("%s=%d", a.text, a.value)

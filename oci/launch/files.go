@@ -52,24 +52,29 @@ var resolveNames = []flagName{
 // Openat2 is openat2(2); its result is the descriptor.
 func (p *Program) Openat2(dir FD, path string, flags uint64, mode uint64, resolve uint64) Step {
 	how := unix.OpenHow{Flags: flags, Mode: mode, Resolve: resolve}
-	text := "{" + flagNames(flags, openFlagNames)
-	if mode != 0 {
-		text += fmt.Sprintf(", %#o", mode)
+	return p.Call("openat2", unix.SYS_OPENAT2, dir.Arg, Text(path), structure(&how, printOpenHow), Value(uint64(unsafe.Sizeof(how))))
+}
+
+func printOpenHow(a Arg) string {
+	how := structureOf[unix.OpenHow](a)
+	text := "{" + flagNames(how.Flags, openFlagNames)
+	if how.Mode != 0 {
+		text += fmt.Sprintf(", %#o", how.Mode)
 	}
-	text += ", " + flagNames(resolve, resolveNames) + "}"
-	return p.Call("openat2", unix.SYS_OPENAT2, dir.Arg, Text(path), Bytes(bytesOf(&how), text), Value(uint64(unsafe.Sizeof(how))))
+	return text + ", " + flagNames(how.Resolve, resolveNames) + "}"
 }
 
 // Mkdirat is mkdirat(2). The last component of path is never followed if it is a symbolic link.
 func (p *Program) Mkdirat(dir FD, path string, mode uint64) Step {
-	return p.Call("mkdirat", unix.SYS_MKDIRAT, dir.Arg, Text(path), Flags(mode, fmt.Sprintf("%#o", mode)))
+	return p.Call("mkdirat", unix.SYS_MKDIRAT, dir.Arg, Text(path), named(mode, printMode))
 }
 
 // Mknodat is mknodat(2) with the file type in mode.
 func (p *Program) Mknodat(dir FD, path string, mode uint64, device uint64) Step {
-	text := fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
-	return p.Call("mknodat", unix.SYS_MKNODAT, dir.Arg, Text(path), Flags(mode, fmt.Sprintf("%#o", mode)), Flags(device, text))
+	return p.Call("mknodat", unix.SYS_MKNODAT, dir.Arg, Text(path), named(mode, printMode), named(device, printDevice))
 }
+
+func printDevice(a Arg) string { return fmt.Sprintf("%d:%d", unix.Major(a.value), unix.Minor(a.value)) }
 
 // Symlinkat is symlinkat(2).
 func (p *Program) Symlinkat(target string, dir FD, path string) Step {
@@ -84,7 +89,7 @@ func (p *Program) Fchownat(dir FD, path string, uid, gid uint32) Step {
 
 // Fchmodat is fchmodat(2): it follows symbolic links, so it is for paths that the program has made itself.
 func (p *Program) Fchmodat(dir FD, path string, mode uint64) Step {
-	return p.Call("fchmodat", unix.SYS_FCHMODAT, dir.Arg, Text(path), Flags(mode, fmt.Sprintf("%#o", mode)))
+	return p.Call("fchmodat", unix.SYS_FCHMODAT, dir.Arg, Text(path), named(mode, printMode))
 }
 
 // Write is write(2) of the whole of data.

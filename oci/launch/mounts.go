@@ -23,7 +23,7 @@ var propagationNames = []flagName{
 
 // OpenTree is open_tree(2); its result is the descriptor. An empty path with AT_EMPTY_PATH is the mount that dir refers to.
 func (p *Program) OpenTree(dir FD, path string, flags uint64) Step {
-	return p.Call("open_tree", unix.SYS_OPEN_TREE, dir.Arg, Text(path), Flags(flags, flagNames(flags, treeFlagNames)))
+	return p.Call("open_tree", unix.SYS_OPEN_TREE, dir.Arg, Text(path), named(flags, printTreeFlags))
 }
 
 // MoveMount is move_mount(2) of the detached mount that from refers to onto the place that to refers to.
@@ -59,11 +59,21 @@ func (p *Program) FsconfigCreate(context FD) Step {
 
 // Fsmount is fsmount(2); its result is the detached mount.
 func (p *Program) Fsmount(context FD, attributes uint64) Step {
-	return p.Call("fsmount", unix.SYS_FSMOUNT, context.Arg, Flags(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"), Flags(attributes, flagNames(attributes, attributeNames)))
+	return p.Call("fsmount", unix.SYS_FSMOUNT, context.Arg, Flags(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"), named(attributes, printAttributes))
 }
 
 // MountSetattr is mount_setattr(2) on the mount that dir and path name; flags are AT_EMPTY_PATH, AT_RECURSIVE.
 func (p *Program) MountSetattr(dir FD, path string, flags uint64, attributes unix.MountAttr) Step {
+	return p.Call("mount_setattr", unix.SYS_MOUNT_SETATTR, dir.Arg, Text(path), named(flags, printTreeFlags),
+		structure(&attributes, printMountAttr), Value(uint64(unsafe.Sizeof(attributes))))
+}
+
+func printTreeFlags(a Arg) string { return flagNames(a.value, treeFlagNames) }
+
+func printAttributes(a Arg) string { return flagNames(a.value, attributeNames) }
+
+func printMountAttr(a Arg) string {
+	attributes := structureOf[unix.MountAttr](a)
 	text := "{set " + flagNames(attributes.Attr_set, attributeNames) + ", clear " + flagNames(attributes.Attr_clr, attributeNames)
 	if attributes.Propagation != 0 {
 		text += ", " + flagNames(attributes.Propagation, propagationNames)
@@ -71,8 +81,7 @@ func (p *Program) MountSetattr(dir FD, path string, flags uint64, attributes uni
 	if attributes.Userns_fd != 0 {
 		text += ", idmapped"
 	}
-	return p.Call("mount_setattr", unix.SYS_MOUNT_SETATTR, dir.Arg, Text(path), Flags(flags, flagNames(flags, treeFlagNames)),
-		Bytes(bytesOf(&attributes), text+"}"), Value(uint64(unsafe.Sizeof(attributes))))
+	return text + "}"
 }
 
 // PivotRoot is pivot_root(".", "."): the working directory becomes the root, with the old root mounted on top of it.
