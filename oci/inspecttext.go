@@ -11,11 +11,13 @@ import (
 
 	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/chroot"
 	"github.com/sandlock/sandlock-runtime/landlock"
 	"github.com/sandlock/sandlock-runtime/oci/plan"
 	"github.com/sandlock/sandlock-runtime/oci/state"
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
 
 // WriteText writes the inspection for people: a section for each subject, and those that do not apply left out.
@@ -35,6 +37,8 @@ func (i Inspection) WriteText(w io.Writer) error {
 	_, err := io.WriteString(w, s.text.String())
 	return err
 }
+
+const timeLayout = "2006-01-02 15:04:05 MST"
 
 // sections is a text of titled tables.
 type sections struct{ text strings.Builder }
@@ -88,7 +92,7 @@ func (s *sections) overview(i Inspection) {
 	add("monitor", monitor)
 	add("bundle", i.State.Bundle)
 	add("root", i.State.Rootfs)
-	add("created", i.State.Created.Format("2006-01-02 15:04:05 MST"))
+	add("created", i.State.Created.Format(timeLayout))
 	add("owner", i.State.Owner)
 	if i.Exit != nil {
 		add("ended", exitText(*i.Exit))
@@ -100,11 +104,14 @@ func (s *sections) overview(i Inspection) {
 }
 
 func exitText(e state.Exit) string {
-	text := "exit code " + strconv.Itoa(e.Code)
+	text := e.Time.Format(timeLayout)
+	// A reason without a code is why there is none.
+	if e.Code != 0 || e.Reason == "" {
+		text += ", exit code " + strconv.Itoa(e.Code)
+	}
 	if e.Signal != 0 {
 		text += ", signal " + strconv.Itoa(e.Signal)
 	}
-	text += ", " + e.Time.Format("2006-01-02 15:04:05 MST")
 	if e.Reason != "" {
 		text += ": " + e.Reason
 	}
@@ -203,18 +210,54 @@ func (s *sections) filters(p *plan.Plan) {
 		rows = append(rows, []string{"linux.seccomp", fmt.Sprintf("default %s, %d rules", p.Seccomp.DefaultAction, len(p.Seccomp.Syscalls))})
 	}
 	if p.HasOverlay() {
-		for line := range strings.Lines(p.Overlay.String()) {
-			answer, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-			if answer == "notify" {
-				answer = "supervised"
-			}
-			rows = append(rows, []string{answer, rest})
-		}
+		rows = append(rows, overlayRows(p.Overlay)...)
 	}
 	if len(rows) == 0 {
 		rows = [][]string{{"none: every system call runs at the kernel's speed"}}
 	}
 	s.section("Filters", rows)
+}
+
+// overlayRows lists what is supervised first, then what is refused; calls that are refused in the same way share a row.
+func overlayRows(o seccompnotif.Overlay) [][]string {
+	var rows [][]string
+	for _, name := range o.Notify {
+		rows = append(rows, []string{"supervised", name})
+	}
+	for _, n := range o.NotifyWhen {
+		rows = append(rows, []string{"supervised", n.Syscall + conditions(n.When)})
+	}
+	rows = append(rows, []string{errnoName(unix.ENOSYS), "foreign architectures"})
+	var last seccompnotif.Denial
+	for _, d := range o.Deny {
+		if d.Group != "" && d.Group == last.Group && d.Errno == last.Errno {
+			rows[len(rows)-1][1] += ", " + d.Syscall + conditions(d.When)
+			continue
+		}
+		text := d.Syscall + conditions(d.When)
+		if d.Group != "" {
+			text = d.Group + ": " + text
+		}
+		rows = append(rows, []string{errnoName(d.Errno), text})
+		last = d
+	}
+	return rows
+}
+
+func conditions(when []seccompnotif.Match) string {
+	var b strings.Builder
+	for i, m := range when {
+		b.WriteString([]string{" when ", " and "}[min(i, 1)])
+		b.WriteString(m.String())
+	}
+	return b.String()
+}
+
+func errnoName(e unix.Errno) string {
+	if name := unix.ErrnoName(e); name != "" {
+		return name
+	}
+	return "errno " + strconv.Itoa(int(e))
 }
 
 func (s *sections) namespaces(p *plan.Plan) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
@@ -40,9 +41,11 @@ func (p *program) app(args []string) *cli.App {
 		OnUsageError:              usageError,
 		// Errors and exit codes are run's business.
 		ExitErrHandler: func(*cli.Context, error) {},
-		Writer:         p.stdout,
-		ErrWriter:      p.stderr,
-		Reader:         p.stdin,
+		// Not known, and finding out would cost a look at the file.
+		Compiled:  time.Unix(1, 0),
+		Writer:    p.stdout,
+		ErrWriter: p.stderr,
+		Reader:    p.stdin,
 	}
 }
 
