@@ -73,7 +73,7 @@ func TestDocker(t *testing.T) {
 	if ours {
 		t.Run(agentRuntime, func(t *testing.T) {
 			t.Run("policy by profile", func(t *testing.T) { dockerProfile(t, &docker{Daemon: daemon, runtime: agentRuntime}) })
-			t.Run("policy by annotations of the profile's file", func(t *testing.T) { dockerProfileFiles(t, &docker{Daemon: daemon, runtime: agentRuntime}) })
+			t.Run("files by profile", func(t *testing.T) { dockerProfileFiles(t, &docker{Daemon: daemon, runtime: agentRuntime}) })
 		})
 	}
 }
@@ -442,7 +442,7 @@ func dockerMissingBinary(t *testing.T, d *docker) {
 func agentArgs(t *testing.T) []string {
 	t.Helper()
 	dir := shortTempDir(t)
-	writeFile(t, dir, "config.toml", "", 0o644)
+	writeFile(t, dir, "config.toml", fmt.Sprintf("[profiles]\ndirectory = %q\n", filepath.Join(dir, "profiles")), 0o644)
 	writeFile(t, dir, "profiles/agent.toml", `[network]
 allow = ["tcp://172.16.0.0/12:8080"]
 [filesystem]

@@ -80,7 +80,18 @@ func usually(t *testing.T, f func()) time.Duration {
 	return time.Since(before)
 }
 
+// enoughHits fails a test whose kills came too late to try anything.
+func enoughHits(t *testing.T, hits int) {
+	t.Helper()
+	t.Logf("%d of %d kills hit while the command was at work", hits, killRounds)
+	if !t.Failed() && hits < killRounds/5 {
+		t.Error("too few to say anything")
+	}
+}
+
+// killedPolicy is a bundle with a policy that needs the monitor.
 func killedPolicy(t *testing.T) *bundle {
+	t.Helper()
 	b := newBundle(t, "/bin/sleep", "1000")
 	b.annotate("io.sandlock.network.deny", "192.0.2.0/24")
 	return b
@@ -105,8 +116,12 @@ func TestOwnCreateKilledAtAnyMoment(t *testing.T) {
 	create := func() *exec.Cmd { return r.command(context.Background(), "create", "--bundle", b.dir, b.id) }
 	usual := usually(t, func() { finish(t, create()) })
 	cleared(t, r, b, "after a create that was left alone")
+	hits := 0
+	defer func() { enoughHits(t, hits) }()
 	for round := range killRounds {
-		killed(t, random, usual, create())
+		if killed(t, random, usual, create()) {
+			hits++
+		}
 		cleared(t, r, b, fmt.Sprintf("after killing create, round %d", round))
 		if t.Failed() {
 			return
@@ -123,9 +138,13 @@ func TestOwnStartKilledAtAnyMoment(t *testing.T) {
 		r.must(t, "start", b.id)
 	}) / 2
 	cleared(t, r, b, "after a start that was left alone")
+	hits := 0
+	defer func() { enoughHits(t, hits) }()
 	for round := range killRounds {
 		r.must(t, "create", "--bundle", b.dir, b.id)
-		killed(t, random, usual, r.command(context.Background(), "start", b.id))
+		if killed(t, random, usual, r.command(context.Background(), "start", b.id)) {
+			hits++
+		}
 		switch state := r.state(t, b.id); state.Status {
 		case specs.StateCreated, specs.StateRunning:
 		default:
@@ -144,9 +163,13 @@ func TestOwnDeleteKilledAtAnyMoment(t *testing.T) {
 	b.write(t)
 	r.must(t, "run", "--detach", "--bundle", b.dir, b.id)
 	usual := usually(t, func() { cleared(t, r, b, "after a delete that was left alone") })
+	hits := 0
+	defer func() { enoughHits(t, hits) }()
 	for round := range killRounds {
 		r.must(t, "run", "--detach", "--bundle", b.dir, b.id)
-		killed(t, random, usual, r.command(context.Background(), "delete", "--force", b.id))
+		if killed(t, random, usual, r.command(context.Background(), "delete", "--force", b.id)) {
+			hits++
+		}
 		cleared(t, r, b, fmt.Sprintf("after killing delete, round %d", round))
 		if t.Failed() {
 			return
@@ -213,6 +236,8 @@ func TestMonitorKilledAtAnyMoment(t *testing.T) {
 		r.must(t, "start", b.id)
 	})
 	cleared(t, r, b, "at first")
+	hits := 0
+	defer func() { enoughHits(t, hits) }()
 	for round := range killRounds {
 		cmd := r.command(context.Background(), "run", "--detach", "--bundle", b.dir, b.id)
 		if err := cmd.Start(); err != nil {
@@ -220,7 +245,7 @@ func TestMonitorKilledAtAnyMoment(t *testing.T) {
 		}
 		timer := time.NewTimer(time.Duration(random.Int64N(int64(usual) + 1)))
 		<-timer.C // the moment of the kill is what is being tried
-		killDescendantsNamed(t, cmd.Process.Pid, b.id)
+		hits += killNamed(t, cmd.Process.Pid, b.id)
 		cmd.Wait() // with an error or without: what counts is what can be cleared
 		reapOrphans()
 		cleared(t, r, b, fmt.Sprintf("after killing the monitor, round %d", round))
@@ -230,21 +255,23 @@ func TestMonitorKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
-// killDescendantsNamed kills the processes with id on their command line but for the command itself.
-func killDescendantsNamed(t *testing.T, command int, id string) {
+// killNamed kills the processes with id on their command line but for the command itself, and tells how many there were.
+func killNamed(t *testing.T, command int, id string) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		t.Fatal(err)
 	}
+	count := 0
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == command || pid == os.Getpid() {
+		if err != nil || pid == command || pid == os.Getpid() || !alive(pid) {
 			continue
 		}
 		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err == nil && strings.Contains(string(cmdline), id) {
-			unix.Kill(pid, unix.SIGKILL) // it may have gone by itself
+		if err == nil && strings.Contains(string(cmdline), id) && unix.Kill(pid, unix.SIGKILL) == nil {
+			count++
 		}
 	}
+	return count
 }

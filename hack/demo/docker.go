@@ -32,7 +32,11 @@ func throughDocker(runtimePath, dir, root string) error {
 		return err
 	}
 	config := filepath.Join(dir, "config.toml")
-	for path, text := range map[string]string{config: "", filepath.Join(dir, "profiles/agent.toml"): profile} {
+	profiles := filepath.Join(dir, "profiles")
+	for path, text := range map[string]string{
+		config:                                fmt.Sprintf("[profiles]\ndirectory = %q\n", profiles),
+		filepath.Join(profiles, "agent.toml"): profile,
+	} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			return err
 		}
