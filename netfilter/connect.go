@@ -1,6 +1,8 @@
 package netfilter
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
@@ -70,7 +72,7 @@ func (e *Egress) connectOnce(c *seccompnotif.Call, m *scratch, mayBlock bool) (_
 // polls and looks after the guest; a later attempt picks the result up, exactly as a connect that was interrupted and started
 // again does.
 func (e *Egress) connectPatiently(c *seccompnotif.Call, s *socket, sa []byte, timedOut unix.Errno) unix.Errno {
-	w := newWaiter(e.host, c, s, timedOut)
+	w := newWaiter(e.host, c, s, time.Now(), timedOut)
 	for {
 		errno := s.tryConnect(sa)
 		switch errno {

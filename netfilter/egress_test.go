@@ -384,6 +384,15 @@ func TestSourceRoutes(t *testing.T) {
 	}
 }
 
+func TestIOURing(t *testing.T) {
+	n := newNetwork(t)
+	for _, rules := range []string{"10.1.0.1", "tcp://*:80"} {
+		if got, _ := run[outcome](t, n, policy(t, rules, ""), "io_uring", guestOptions{}); got.Errno != unix.ENOSYS {
+			t.Errorf("%s: %+v", rules, got)
+		}
+	}
+}
+
 func TestNetlink(t *testing.T) {
 	n := newNetwork(t)
 	got, g := run[[]outcome](t, n, policy(t, "10.1.0.1", ""), "netlink", guestOptions{})

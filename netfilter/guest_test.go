@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -266,7 +267,6 @@ func run[T any](t testing.TB, n *network, p Policy, scenario string, o guestOpti
 // network is a network namespace.
 type network struct {
 	jobs chan func()
-	ns   *os.File
 }
 
 // newNetwork makes a network namespace whose loopback interface has, besides its own, the addresses 10.1.0.1, 10.1.0.2,
@@ -363,7 +363,9 @@ func (n *network) listen(t testing.TB, network, addr string) *server {
 // next waits for the next datagram, or for the next connection and all that is sent over it.
 func (s *server) next() string {
 	s.t.Helper()
+	deadline := time.Now().Add(10 * time.Second) // so that a failing test ends
 	if s.udp != nil {
+		_ = s.udp.SetReadDeadline(deadline)
 		b := make([]byte, 65536)
 		n, _, err := s.udp.ReadFromUDPAddrPort(b)
 		if err != nil {
@@ -371,6 +373,7 @@ func (s *server) next() string {
 		}
 		return string(b[:n])
 	}
+	_ = s.tcp.SetDeadline(deadline)
 	conn, err := s.tcp.Accept()
 	if err != nil {
 		s.t.Fatal(err)

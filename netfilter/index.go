@@ -3,6 +3,7 @@ package netfilter
 import (
 	"cmp"
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -36,7 +37,7 @@ func newIndex(rules []Rule) *index {
 				v6 = append(v6, numberedRule{prefixOr(rule.Prefix, netip.IPv6Unspecified()), ports, i})
 			}
 		}
-		ix.protocols[p].v4 = newPrefixTable(v4)
+		ix.protocols[p].v4 = newPrefixTable(v4).narrow()
 		ix.protocols[p].v6 = newPrefixTable(v6)
 	}
 	return ix
@@ -58,10 +59,10 @@ func (ix *index) match(protocol Protocol, addr netip.Addr, port uint16) int {
 	tables := &ix.protocols[protocol]
 	if addr.Is4() || addr.Is4In6() {
 		a := addr.As4()
-		return tables.v4.match(key{low: uint64(binary.BigEndian.Uint32(a[:]))}, port)
+		return tables.v4.match(tables.v4.interval4(binary.BigEndian.Uint32(a[:])), port)
 	}
 	a := addr.As16()
-	return tables.v6.match(key{binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])}, port)
+	return tables.v6.match(tables.v6.interval(key{binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])}), port)
 }
 
 // numberedRule is what of a rule a prefixTable needs.
@@ -95,9 +96,10 @@ func (k key) next() (key, bool) {
 // prefixes form a forest, and the addresses fall into intervals within which the same prefixes match: the innermost one
 // and those around it.
 type prefixTable struct {
-	starts []key   // ascending; interval i reaches to starts[i+1]
-	inner  []int32 // for each interval the innermost prefix in nodes, or noRule
-	nodes  []prefixNode
+	starts  []key    // ascending; interval i reaches to starts[i+1]
+	starts4 []uint32 // in their place for IPv4: a quarter of the memory to search
+	inner   []int32  // for each interval the innermost prefix in nodes, or noRule
+	nodes   []prefixNode
 }
 
 // prefixNode is a distinct prefix and all rules that have it.
@@ -195,21 +197,54 @@ func bounds(prefix netip.Prefix) (first, last key) {
 	return first, last
 }
 
-// match returns the number of a rule that matches, or noRule.
-func (t *prefixTable) match(at key, port uint16) int {
-	low, high := 0, len(t.starts) // the interval is the last that starts at or before at
+// narrow makes a table of IPv4 prefixes compact.
+func (t prefixTable) narrow() prefixTable {
+	for i, start := range t.starts {
+		if start.low > math.MaxUint32 { // what comes after the last address
+			t.inner = t.inner[:i]
+			break
+		}
+		t.starts4 = append(t.starts4, uint32(start.low))
+	}
+	t.starts = nil
+	return t
+}
+
+// interval returns the interval that an address is in, or noRule if it lies before the first: the last that starts at or before
+// the address. The searches are written out because a comparison through a function would take most of their time.
+func (t *prefixTable) interval(at key) int {
+	low, high := 0, len(t.starts)
 	for low < high {
 		middle := int(uint(low+high) / 2)
-		if t.starts[middle].compare(at) <= 0 {
+		if start := &t.starts[middle]; start.high < at.high || start.high == at.high && start.low <= at.low {
 			low = middle + 1
 		} else {
 			high = middle
 		}
 	}
-	if low == 0 {
+	return low - 1
+}
+
+// interval4 is interval for IPv4.
+func (t *prefixTable) interval4(at uint32) int {
+	low, high := 0, len(t.starts4)
+	for low < high {
+		middle := int(uint(low+high) / 2)
+		if t.starts4[middle] <= at {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low - 1
+}
+
+// match returns the number of a rule that matches an address in an interval, or noRule.
+func (t *prefixTable) match(interval int, port uint16) int {
+	if interval == noRule {
 		return noRule
 	}
-	innermost := t.inner[low-1]
+	innermost := t.inner[interval]
 	if innermost == noRule {
 		return noRule
 	}

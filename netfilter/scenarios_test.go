@@ -1,6 +1,7 @@
 package netfilter
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -470,7 +471,72 @@ func ancestor(me *self) any {
 	return results
 }
 
+// sendQueue sends numbered datagrams over firstExtra.
+func sendQueue(me *self) any {
+	var args loop
+	me.arguments(&args)
+	for i := range args.Rounds {
+		r := raw("sendmsg", unix.SYS_SENDMSG, firstExtra, uintptr(unsafe.Pointer(newMessage(nil, fmt.Appendf(nil, "%08d", i), nil))), 0, 0, 0, 0)
+		if r.Errno != 0 {
+			return r
+		}
+	}
+	return outcome{}
+}
+
+// zeroCopy sends messages with MSG_ZEROCOPY and counts how many the kernel says are done.
+func zeroCopy(me *self) any {
+	var args loop
+	me.arguments(&args)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ZEROCOPY, 1)
+	}
+	if err != nil {
+		panic(err)
+	}
+	sa := sockaddr(netip.MustParseAddrPort(args.To))
+	if r := raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0); r.Errno != 0 {
+		return r
+	}
+	for i := range args.Rounds {
+		data := bytes.Repeat([]byte{byte('a' + i)}, 30000)
+		r := raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(nil, data, nil))), unix.MSG_ZEROCOPY, 0, 0, 0)
+		if r.Errno != 0 || r.N != len(data) {
+			return r
+		}
+	}
+	if err := unix.Shutdown(fd, unix.SHUT_WR); err != nil {
+		panic(err)
+	}
+	done := 0
+	for done < args.Rounds {
+		poll := []unix.PollFd{{Fd: int32(fd)}}
+		if n, err := unix.Poll(poll, 10000); n == 0 && err == nil {
+			break
+		}
+		oob := make([]byte, 200)
+		_, n, _, _, err := unix.Recvmsg(fd, nil, oob, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		if err != nil {
+			continue // only a hang-up
+		}
+		messages, err := unix.ParseSocketControlMessage(oob[:n])
+		if err != nil || len(messages) != 1 {
+			panic("no notification")
+		}
+		e := (*unix.SockExtendedErr)(unsafe.Pointer(&messages[0].Data[0]))
+		done += int(e.Data-e.Info) + 1
+	}
+	return outcome{N: done}
+}
+
 func init() {
+	scenarios["queue"] = sendQueue
+	scenarios["zero copy"] = zeroCopy
+	scenarios["io_uring"] = func(*self) any {
+		params := make([]byte, 256)
+		return raw("io_uring_setup", unix.SYS_IO_URING_SETUP, 1, pointer(params), 0, 0, 0, 0)
+	}
 	scenarios["source routes"] = func(*self) any {
 		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM, 0)
 		if err != nil {

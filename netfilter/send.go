@@ -2,7 +2,7 @@ package netfilter
 
 import (
 	"encoding/binary"
-	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +34,8 @@ type sendCall struct {
 	messages   int  // messages sent
 	bytes      int  // of the stream message after them, what is sent already
 	connecting bool // that message has begun a connection (TCP fast open)
+
+	began time.Time // when a worker took over
 }
 
 // message is one message of the guest. The slices are ours.
@@ -57,6 +59,7 @@ func (e *Egress) send(c *seccompnotif.Call, call sendCall) seccompnotif.Action {
 		return seccompnotif.Defer(func() seccompnotif.Action {
 			m := getScratch()
 			defer m.put()
+			later.began = time.Now()
 			return answer(e.sendAll(c, m, &later, true))
 		})
 	}
@@ -260,5 +263,5 @@ func resize(b []byte, n int) []byte {
 	if cap(b) < n {
 		return make([]byte, n)
 	}
-	return slices.Grow(b[:0], n)[:n]
+	return b[:n]
 }

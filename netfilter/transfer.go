@@ -78,7 +78,7 @@ func (t *transfer) run() (int, unix.Errno) {
 			return 0, errLater
 		}
 		if t.waiter == nil {
-			t.waiter = newWaiter(t.egress.host, t.call, s, unix.EAGAIN)
+			t.waiter = newWaiter(t.egress.host, t.call, s, p.began, unix.EAGAIN)
 		}
 		if errno := t.waiter.writable(s); errno != 0 {
 			return t.result(errno)

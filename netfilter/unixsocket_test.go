@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,14 +50,17 @@ func listenUnix(t testing.TB, n *network, kind, path string) *unixServer {
 // next waits for the next connection or datagram and returns what was sent, and for a connection who did.
 func (s *unixServer) next() (string, *unix.Ucred) {
 	s.t.Helper()
+	deadline := time.Now().Add(10 * time.Second) // so that a failing test ends
 	b := make([]byte, 100)
 	if s.packet != nil {
+		_ = s.packet.SetReadDeadline(deadline)
 		n, err := s.packet.Read(b)
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		return string(b[:n]), nil
 	}
+	_ = s.stream.SetDeadline(deadline)
 	conn, err := s.stream.AcceptUnix()
 	if err != nil {
 		s.t.Fatal(err)

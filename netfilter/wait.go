@@ -28,7 +28,8 @@ const (
 type waiter struct {
 	host     host
 	call     *seccompnotif.Call
-	start    time.Time
+	began    time.Time     // the worker's; waitLimit counts from here
+	start    time.Time     // of this message; patience counts from here
 	looked   time.Time     // when the guest's signals were last asked for
 	patience time.Duration // the socket's SO_SNDTIMEO; 0 is for ever
 	timedOut unix.Errno    // what the call fails with when patience is over
@@ -36,9 +37,10 @@ type waiter struct {
 	pauses   int
 }
 
-func newWaiter(h host, c *seccompnotif.Call, s *socket, timedOut unix.Errno) *waiter {
+// newWaiter returns the waiter of a worker that began some time ago.
+func newWaiter(h host, c *seccompnotif.Call, s *socket, began time.Time, timedOut unix.Errno) *waiter {
 	now := time.Now()
-	w := &waiter{host: h, call: c, start: now, looked: now, timedOut: timedOut}
+	w := &waiter{host: h, call: c, began: began, start: now, looked: now, timedOut: timedOut}
 	if timeout, err := unix.GetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO); err == nil {
 		w.patience = time.Duration(timeout.Nano())
 	}
@@ -64,7 +66,7 @@ func (w *waiter) pause() unix.Errno {
 }
 
 func (w *waiter) slice() time.Duration {
-	slice := min(waitSlice, waitLimit-time.Since(w.start))
+	slice := min(waitSlice, waitLimit-time.Since(w.began))
 	if w.patience > 0 {
 		slice = min(slice, w.patience-time.Since(w.start))
 	}
@@ -73,13 +75,12 @@ func (w *waiter) slice() time.Duration {
 
 // over returns what the call fails with if it must not go on, else 0.
 func (w *waiter) over() unix.Errno {
-	waited := time.Since(w.start)
 	switch {
 	case !w.call.Valid():
 		return unix.EINTR // nobody gets to see it
-	case w.patience > 0 && waited >= w.patience:
+	case w.patience > 0 && time.Since(w.start) >= w.patience:
 		return w.timedOut
-	case waited >= waitLimit:
+	case time.Since(w.began) >= waitLimit:
 		return unix.EIO
 	case time.Since(w.looked) < waitSlice:
 		return 0
