@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -43,17 +44,18 @@ func (r *Runtime) Create(id string, o CreateOptions) error {
 
 // container is a container in the process that has made it.
 type container struct {
-	runtime *Runtime
-	dir     *state.Dir
-	record  state.Record
-	bundle  *bundle.Bundle
-	plan    *plan.Plan
-	cgroup  *cgroup.Manager
-	caller  *caller.Process
-	monitor *monitor.Monitor
-	relay   *terminal.Relay // of the terminal, where it is not handed over
-	socket  *net.UnixListener
-	denials *denialLog
+	runtime  *Runtime
+	dir      *state.Dir
+	record   state.Record
+	bundle   *bundle.Bundle
+	plan     *plan.Plan
+	cgroup   *cgroup.Manager
+	entrance chan entrance
+	caller   *caller.Process
+	monitor  *monitor.Monitor
+	relay    *terminal.Relay // of the terminal, where it is not handed over
+	socket   *net.UnixListener
+	denials  *denialLog
 }
 
 // create makes the container up to "created". detached says that nobody will be there to relay a terminal.
@@ -87,7 +89,7 @@ func (r *Runtime) create(id string, o CreateOptions, detached bool) (c *containe
 	if err := c.prepare(asked); err != nil {
 		return c, err
 	}
-	if err := c.launch(o); err != nil {
+	if err := c.launch(o, asked); err != nil {
 		return c, err
 	}
 	return c, c.publish(o)
@@ -114,38 +116,27 @@ func checkPreserved(n int) error {
 	return nil
 }
 
-// prepare decides everything, puts it on record, and makes the cgroup.
+// prepare finds out where the cgroup will be and starts to make it.
 func (c *container) prepare(asked policy.Policy) error {
-	if err := c.decide(c.dir.ID(), asked); err != nil {
+	if err := c.findCgroup(c.dir.ID(), asked); err != nil {
 		return err
 	}
-	spec := c.bundle.Spec
-	self, err := state.IdentifyProcess(os.Getpid())
-	if err != nil {
-		return err
-	}
-	c.record = state.Record{
-		ID: c.dir.ID(), OCIVersion: spec.Version, Bundle: c.bundle.Path, Rootfs: c.bundle.RootFS, Annotations: spec.Annotations,
-		Created: time.Now().UTC(), Monitor: self, CgroupPaths: c.cgroup.Paths(),
-	}
-	if c.record.BootID, err = state.BootID(); err != nil {
-		return err
-	}
-	if c.record.Cgroup, err = json.Marshal(c.cgroup.Config()); err != nil {
-		return err
-	}
-	// Before the first directory of the cgroup is there, so that whatever happens it can be found and removed.
-	if err := c.dir.Save(&c.record); err != nil {
-		return err
-	}
-	if err := c.keepDocuments(); err != nil {
-		return err
-	}
-	return c.cgroup.Prepare()
+	c.entrance = make(chan entrance, 1)
+	go func() {
+		opened, err := c.makeCgroup()
+		c.entrance <- entrance{opened, err}
+	}()
+	return nil
 }
 
-// decide makes the plan, and finds out where the cgroup will be; it changes nothing.
-func (c *container) decide(id string, asked policy.Policy) error {
+// entrance is the cgroup, ready to be entered, or why it is not.
+type entrance struct {
+	opened *cgroup.Entrance
+	err    error
+}
+
+// findCgroup finds out where the cgroup will be; it changes nothing.
+func (c *container) findCgroup(id string, asked policy.Policy) error {
 	spec, err := plan.Tighten(c.bundle.Spec, asked.Limits)
 	if err != nil {
 		return err
@@ -155,46 +146,92 @@ func (c *container) decide(id string, asked policy.Policy) error {
 	if err != nil {
 		return err
 	}
-	if c.cgroup, err = cgroup.New(config); err != nil {
-		return err
-	}
+	c.cgroup, err = cgroup.New(config)
+	return err
+}
+
+// makeCgroup puts the container on record, with its cgroup before the first directory of that is there, so that whatever happens it can be found and
+// removed; and makes it.
+func (c *container) makeCgroup() (*cgroup.Entrance, error) {
 	if err := c.cgroup.Check(); err != nil {
-		return err
+		return nil, err
 	}
+	spec := c.bundle.Spec
+	self, err := state.IdentifyProcess(os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	c.record = state.Record{
+		ID: c.dir.ID(), OCIVersion: spec.Version, Bundle: c.bundle.Path, Rootfs: c.bundle.RootFS, Annotations: spec.Annotations,
+		Created: time.Now().UTC(), Monitor: self, CgroupPaths: c.cgroup.Paths(),
+	}
+	if c.record.BootID, err = state.BootID(); err != nil {
+		return nil, err
+	}
+	if c.record.Cgroup, err = json.Marshal(c.cgroup.Config()); err != nil {
+		return nil, err
+	}
+	if err := c.dir.Save(&c.record); err != nil {
+		return nil, err
+	}
+	if err := c.cgroup.Prepare(); err != nil {
+		return nil, err
+	}
+	return c.cgroup.Enter()
+}
+
+// decide makes the plan.
+func (c *container) decide(id string, asked policy.Policy) (err error) {
 	on := host.Probe()
 	_, statErr := os.Stat("/proc/kcore")
 	c.plan, err = plan.New(plan.Request{
 		ID: id, Bundle: c.bundle, Policy: asked, Host: on, Home: home(c.bundle), KernelCore: statErr == nil,
-		Cgroups: hierarchies(on.Cgroup.Layout, c.cgroup.Paths(), hasNamespace(spec, specs.CgroupNamespace)),
+		Cgroups: hierarchies(on.Cgroup.Layout, c.cgroup.Paths(), hasNamespace(c.bundle.Spec, specs.CgroupNamespace)),
 	})
 	return err
 }
 
 // keepDocuments stores what exec and inspect need.
 func (c *container) keepDocuments() error {
-	for name, document := range map[string]any{state.ConfigFile: c.bundle.Spec, planFile: c.plan} {
-		text, err := json.Marshal(document)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if err := c.dir.WriteFile(name, text); err != nil {
-			return err
-		}
+	text, err := json.Marshal(c.plan)
+	if err != nil {
+		return fmt.Errorf("%s: %w", planFile, err)
 	}
-	return nil
+	if err := c.dir.WriteFile(planFile, text); err != nil {
+		return err
+	}
+	return c.dir.WriteFile(state.ConfigFile, c.bundle.Raw)
 }
 
-func (c *container) launch(o CreateOptions) error {
-	var err error
+func (c *container) launch(o CreateOptions, asked policy.Policy) error {
+	// Whatever comes of it, nothing is undone while the cgroup is still being made.
+	wait := sync.OnceValues(func() (*cgroup.Entrance, error) {
+		e := <-c.entrance
+		return e.opened, e.err
+	})
+	err := c.decideAndLaunch(o, asked, wait)
+	if err != nil {
+		if _, cgroupErr := wait(); cgroupErr != nil {
+			return cgroupErr
+		}
+	}
+	return err
+}
+
+func (c *container) decideAndLaunch(o CreateOptions, asked policy.Policy, wait func() (*cgroup.Entrance, error)) error {
+	if err := c.decide(c.dir.ID(), asked); err != nil {
+		return err
+	}
 	c.denials = newDenialLog(c.dir, c.runtime.Log)
 	console, err := consoleTaker(o.ConsoleSocket, &c.relay)
 	if err != nil {
 		return err
 	}
 	c.monitor, err = monitor.Launch(monitor.Request{
-		Plan: c.plan, Hooks: c.bundle.Spec.Hooks, Cgroup: c.cgroup, State: *c.record.OCIState(specs.StateCreating), Caller: c.caller,
+		Plan: c.plan, Hooks: c.bundle.Spec.Hooks, Cgroup: c.cgroup, Entrance: wait, Caller: c.caller,
+		State:       specs.State{Version: specs.Version, ID: c.dir.ID(), Bundle: c.bundle.Path, Annotations: c.bundle.Spec.Annotations},
 		PreserveFDs: o.PreserveFDs, NewKeyring: !o.NoNewKeyring, FilterCache: c.runtime.filterCache(),
-		Console: console, Started: c.markStarted, Denied: c.denials.add, Log: c.runtime.Log,
+		Meanwhile: c.keepDocuments, Console: console, Started: c.markStarted, Denied: c.denials.add, Log: c.runtime.Log,
 	})
 	return err
 }

@@ -20,7 +20,11 @@ func (r *Runtime) LaunchProgram(bundleDir string) (program string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := c.decide(fmt.Sprintf("debug-%d", os.Getpid()), asked); err != nil {
+	id := fmt.Sprintf("debug-%d", os.Getpid())
+	if err := c.findCgroup(id, asked); err != nil {
+		return "", err
+	}
+	if err := c.decide(id, asked); err != nil {
 		return "", err
 	}
 	if err := c.cgroup.Prepare(); err != nil {
@@ -31,5 +35,5 @@ func (r *Runtime) LaunchProgram(bundleDir string) (program string, err error) {
 			err = destroyErr
 		}
 	}()
-	return monitor.Program(monitor.Request{Plan: c.plan, Cgroup: c.cgroup, NewKeyring: true, FilterCache: r.filterCache()})
+	return monitor.Program(monitor.Request{Plan: c.plan, Cgroup: c.cgroup, Entrance: c.cgroup.Enter, NewKeyring: true, FilterCache: r.filterCache()})
 }

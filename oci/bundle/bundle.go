@@ -25,6 +25,8 @@ type Bundle struct {
 	// Spec is the decoded config.json. Relative mount destinations have been
 	// made absolute; nothing else differs from the file.
 	Spec *specs.Spec
+	// Raw is the config.json as it was read.
+	Raw []byte
 	// RootFS is the directory that root.path names: absolute, without
 	// symbolic links.
 	RootFS string
@@ -57,7 +59,7 @@ func Load(dir string) (*Bundle, error) {
 	if err != nil {
 		return nil, inFile(err, file)
 	}
-	return &Bundle{Path: path, Spec: spec, RootFS: rootfs, Warnings: warnings}, nil
+	return &Bundle{Path: path, Spec: spec, Raw: data, RootFS: rootfs, Warnings: warnings}, nil
 }
 
 // resolve makes a directory's path absolute and free of symbolic links, which

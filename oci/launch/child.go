@@ -22,6 +22,8 @@ type Options struct {
 	// Namespaces are the CLONE_NEW* flags of the namespaces that the child is born in. CLONE_NEWTIME cannot be among them: its
 	// clock offsets must be set before anybody lives there; see [Program.Hop].
 	Namespaces uint64
+	// Place has namespaces of its own that the child is born in, besides Namespaces; nil for the caller's.
+	Place *Place
 	// PIDNamespace is the file of a PID namespace below the caller's own that the child is born in, or nil.
 	PIDNamespace *os.File
 	// Sibling makes the child one of the caller's parent (CLONE_PARENT): that process reaps it, and gets its exit signal.
@@ -83,18 +85,22 @@ func (c *Child) clone(o Options) error {
 		defer own.Close()
 		how.pid_namespace, how.own_pid_namespace = C.int(o.PIDNamespace.Fd()), C.int(own.Fd())
 	}
-	runtime.LockOSThread()
-	var pidfd C.int = -1
-	pid := C.walk_start(c.arena.program, &how, &pidfd)
-	runtime.UnlockOSThread()
+	place := o.Place
+	if place == nil {
+		place = Unshare(0)
+	}
+	child, err := place.bear(birth{program: c.arena.program, how: how})
 	runtime.KeepAlive(o)
-	if pidfd >= 0 {
-		c.PIDFD = os.NewFile(uintptr(pidfd), "pidfd")
+	if err != nil {
+		return err
 	}
-	if pid < 0 {
-		return fmt.Errorf("clone3: %w", unix.Errno(-pid))
+	if child.pidfd >= 0 {
+		c.PIDFD = os.NewFile(uintptr(child.pidfd), "pidfd")
 	}
-	c.PID = int(pid)
+	if child.pid < 0 {
+		return fmt.Errorf("clone3: %w", unix.Errno(-child.pid))
+	}
+	c.PID = child.pid
 	return nil
 }
 

@@ -125,11 +125,8 @@ func (r JoinRequest) hold() (h held, err error) {
 	if err != nil {
 		return h, err
 	}
-	h.closers = append(h.closers, entrance.Close)
-	h.into = entrance.Into
-	for _, tasks := range entrance.Tasks {
-		h.Cgroup = append(h.Cgroup, launch.Inherited(tasks, "tasks"))
-	}
+	h.enter(entrance)
+	h.Wait = r.Cgroup.NeedsPID()
 	if r.Plan.Namespaces.Has(specs.PIDNamespace) {
 		h.pidNamespace, err = os.Open("/proc/" + strconv.Itoa(r.InitPID) + "/ns/pid")
 		if err != nil {

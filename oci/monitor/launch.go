@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/chroot"
+	"github.com/sandlock/sandlock-runtime/oci/cgroup"
 	"github.com/sandlock/sandlock-runtime/oci/launch"
 	"github.com/sandlock/sandlock-runtime/oci/plan"
 )
@@ -22,15 +23,18 @@ func Launch(r Request) (m *Monitor, err error) {
 			m = nil
 		}
 	}()
+	place := launch.Unshare(r.Plan.Namespaces.Early())
 	held, err := m.hold()
 	if held.sources != nil {
 		defer held.sources.Close()
 	}
 	defer held.close()
 	if err != nil {
+		place.Close()
 		return m, err
 	}
 	l := r.Plan.Init(held.Held)
+	l.Options.Place = place
 	l.Options.Sibling = r.Caller != nil
 	l.Options.PIDNamespace = held.pidNamespace
 	if held.into > 0 {
@@ -44,6 +48,9 @@ func Launch(r Request) (m *Monitor, err error) {
 	if r.Caller != nil {
 		stop := m.abortWithCaller()
 		defer stop()
+	}
+	if err := r.Meanwhile(); err != nil {
+		return m, err
 	}
 	if err := m.walk(l); err != nil {
 		return m, err
@@ -184,26 +191,12 @@ func (h *held) close() {
 func (m *Monitor) hold() (h held, err error) {
 	p := m.request.Plan
 	h.Preserve = m.request.PreserveFDs
-	h.Wait = m.request.Cgroup.NeedsPID()
 	if m.request.NewKeyring {
 		h.SessionKey = "_ses." + p.ID
-	}
-	entrance, err := m.request.Cgroup.Enter()
-	if err != nil {
-		return h, err
-	}
-	h.closers = append(h.closers, entrance.Close)
-	h.into = entrance.Into
-	for _, tasks := range entrance.Tasks {
-		h.Cgroup = append(h.Cgroup, launch.Inherited(tasks, "tasks"))
 	}
 	if err := h.openNamespaces(p.Namespaces); err != nil {
 		return h, err
 	}
-	if h.sources, err = chroot.Open(p.Root); err != nil {
-		return h, err
-	}
-	h.Sources = h.sources
 	if p.Landlock != nil {
 		fd, err := p.Landlock.New()
 		if err != nil {
@@ -220,7 +213,27 @@ func (m *Monitor) hold() (h held, err error) {
 	if !p.Process.Terminal {
 		h.Null = nullStreams()
 	}
+	// The cgroup is being made while all this is done; the mount map may have a place for it.
+	entrance, err := m.request.Entrance()
+	if err != nil {
+		return h, err
+	}
+	h.Wait = m.request.Cgroup.NeedsPID()
+	h.enter(entrance)
+	if h.sources, err = chroot.Open(p.Root); err != nil {
+		return h, err
+	}
+	h.Sources = h.sources
 	return h, nil
+}
+
+// enter has the child born in, or go into, a cgroup.
+func (h *held) enter(e *cgroup.Entrance) {
+	h.closers = append(h.closers, e.Close)
+	h.into = e.Into
+	for _, tasks := range e.Tasks {
+		h.Cgroup = append(h.Cgroup, launch.Inherited(tasks, "tasks"))
+	}
 }
 
 func (h *held) openNamespaces(list plan.Namespaces) error {

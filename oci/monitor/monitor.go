@@ -21,7 +21,9 @@ import (
 type Request struct {
 	Plan   *plan.Plan
 	Hooks  *specs.Hooks
-	Cgroup *cgroup.Manager // prepared
+	Cgroup *cgroup.Manager
+	// Entrance waits until the cgroup is there and opens it.
+	Entrance func() (*cgroup.Entrance, error)
 	// State is the container's state for hooks: everything but pid and status.
 	State specs.State
 	// Caller is the process that this one was split from, which is to be the parent of the container's first process; nil to be
@@ -33,6 +35,8 @@ type Request struct {
 	NewKeyring bool
 	// FilterCache is a directory for compiled filters.
 	FilterCache string
+	// Meanwhile is called once the first process is on its way: what it does takes no time of the start.
+	Meanwhile func() error
 	// Console takes the master of the first process's terminal, where it has one.
 	Console func(master *os.File) error
 	// Started is told that the first process is about to run its program; an error keeps it from that.

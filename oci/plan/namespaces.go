@@ -95,6 +95,18 @@ func resolveNamespaces(l *specs.Linux) (Namespaces, error) {
 	return list, nil
 }
 
+// early are the namespaces that a thread can make for a child to be born in.
+const early = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+
+// Early are the CLONE_NEW* flags of the namespaces that can be made before the child is; see [launch.Unshare]. There are none where a new user namespace
+// is to own them.
+func (n Namespaces) Early() uint64 {
+	if n.Has(specs.UserNamespace) {
+		return 0
+	}
+	return n.birth().clone & early
+}
+
 // birth says how the namespaces come about.
 type birth struct {
 	clone   uint64   // with the child's clone3

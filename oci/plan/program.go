@@ -53,7 +53,7 @@ func (p *Plan) Init(h Held) *Launch {
 	l := &Launch{Program: launch.New()}
 	s := l.Program
 	birth := p.Namespaces.birth()
-	l.Options.Namespaces = birth.clone
+	l.Options.Namespaces = birth.clone &^ p.Namespaces.Early()
 
 	enterCgroup(s, h.Cgroup)
 	s.About("start a session")
