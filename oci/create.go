@@ -30,11 +30,11 @@ const planFile = "plan.json"
 // Create makes a container that waits to be started. On success the calling process is its monitor until it ends; the process that the
 // user called has been told to exit with 0 by then. On error nothing is left of the container.
 func (r *Runtime) Create(id string, o CreateOptions) error {
-	c, err := r.create(id, o, true)
+	c, err := r.create(id, o, true, false)
 	if err != nil {
 		return err
 	}
-	if err := c.detach(); err != nil {
+	if err := c.release(); err != nil {
 		c.undo()
 		return err
 	}
@@ -56,14 +56,16 @@ type container struct {
 	relay    *terminal.Relay // of the terminal, where it is not handed over
 	socket   *net.UnixListener
 	denials  *denialLog
+	starts   bool // as soon as it is created
 }
 
-// create makes the container up to "created". detached says that nobody will be there to relay a terminal.
-func (r *Runtime) create(id string, o CreateOptions, detached bool) (c *container, err error) {
+// create makes the container up to "created". detached says that nobody will be there to relay a terminal, start that it will be started at
+// once.
+func (r *Runtime) create(id string, o CreateOptions, detached, start bool) (c *container, err error) {
 	if err := state.ValidateID(id); err != nil {
 		return nil, fmt.Errorf("%w: %q", err, id)
 	}
-	c = &container{runtime: r, caller: caller.Find()}
+	c = &container{runtime: r, caller: caller.Find(), starts: start}
 	if c.bundle, err = bundle.Load(o.Bundle); err != nil {
 		return nil, err
 	}
@@ -191,16 +193,26 @@ func (c *container) decide(id string, asked policy.Policy) (err error) {
 	return err
 }
 
-// keepDocuments stores what exec and inspect need.
-func (c *container) keepDocuments() error {
+// furnish puts into the state directory what the other verbs need, while the container's first process is on its way.
+func (c *container) furnish() error {
 	text, err := json.Marshal(c.plan)
 	if err != nil {
 		return fmt.Errorf("%s: %w", planFile, err)
 	}
-	if err := c.dir.WriteFile(planFile, text); err != nil {
+	if err := c.dir.AddFile(planFile, text); err != nil {
 		return err
 	}
-	return c.dir.WriteFile(state.ConfigFile, c.bundle.Raw)
+	if err := c.dir.AddFile(state.ConfigFile, c.bundle.Raw); err != nil {
+		return err
+	}
+	if c.socket, err = c.dir.Listen(); err != nil {
+		return err
+	}
+	if !c.starts {
+		return nil
+	}
+	_, err = c.dir.MarkStarted()
+	return err
 }
 
 func (c *container) launch(o CreateOptions, asked policy.Policy) error {
@@ -231,7 +243,7 @@ func (c *container) decideAndLaunch(o CreateOptions, asked policy.Policy, wait f
 		Plan: c.plan, Hooks: c.bundle.Spec.Hooks, Cgroup: c.cgroup, Entrance: wait, Caller: c.caller,
 		State:       specs.State{Version: specs.Version, ID: c.dir.ID(), Bundle: c.bundle.Path, Annotations: c.bundle.Spec.Annotations},
 		PreserveFDs: o.PreserveFDs, NewKeyring: !o.NoNewKeyring, FilterCache: c.runtime.filterCache(),
-		Meanwhile: c.keepDocuments, Console: console, Started: c.markStarted, Denied: c.denials.add, Log: c.runtime.Log,
+		Meanwhile: c.furnish, Console: console, Started: c.markStarted, Denied: c.denials.add, Log: c.runtime.Log,
 	})
 	return err
 }
@@ -279,6 +291,9 @@ func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
 
 // markStarted records that the container is being started, once.
 func (c *container) markStarted() error {
+	if c.starts {
+		return nil // said already
+	}
 	first, err := c.dir.MarkStarted()
 	if err != nil {
 		return err
@@ -291,6 +306,9 @@ func (c *container) markStarted() error {
 
 // undo takes back what has been made of a container that is not to be.
 func (c *container) undo() {
+	if c.socket != nil {
+		c.socket.Close()
+	}
 	if c.monitor != nil {
 		c.monitor.Close()
 	}

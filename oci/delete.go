@@ -80,14 +80,12 @@ func (r *Runtime) remove(dir *state.Dir, record *state.Record, force bool) error
 	if err := end(record.Init); err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
-	// What shared no PID namespace with init is still there.
+	// What shared no PID namespace of its own with init is still there.
 	if err := group.SignalAll(unix.SIGKILL); err != nil && !errors.Is(err, cgroup.ErrAbsent) {
 		return err
 	}
-	if record.Monitor.PID != os.Getpid() { // the monitor of a foreground run removes its own container
-		if err := waitMonitor(record.Monitor); err != nil {
-			return fmt.Errorf("monitor: %w", err)
-		}
+	if err := waitMonitor(record.Monitor); err != nil {
+		return fmt.Errorf("monitor: %w", err)
 	}
 	if err := group.Destroy(); err != nil {
 		return err
@@ -106,7 +104,11 @@ func (r *Runtime) poststop(dir *state.Dir, record *state.Record) {
 		r.Log.Warn(err)
 		return
 	}
-	list := hooks.Poststop.Of(spec.Hooks)
+	r.runPoststop(spec.Hooks, record)
+}
+
+func (r *Runtime) runPoststop(all *specs.Hooks, record *state.Record) {
+	list := hooks.Poststop.Of(all)
 	if len(list) == 0 {
 		return
 	}

@@ -1,17 +1,21 @@
 package oci
 
 import (
+	"context"
 	"errors"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/oci/caller"
+	"github.com/sandlock/sandlock-runtime/oci/cgroup"
+	"github.com/sandlock/sandlock-runtime/oci/state"
 )
 
 // Run creates and starts a container. With Detach the calling process stays as its monitor, as with [Runtime.Create], and exitCode is 0; without, it
 // returns when the container has ended and been removed, with the exit code of its first process.
 func (r *Runtime) Run(id string, o RunOptions) (exitCode int, err error) {
-	c, err := r.create(id, o.CreateOptions, o.Detach)
+	c, err := r.create(id, o.CreateOptions, o.Detach, true)
 	if err != nil {
 		return 0, err
 	}
@@ -23,10 +27,6 @@ func (r *Runtime) Run(id string, o RunOptions) (exitCode int, err error) {
 }
 
 func (c *container) runDetached() error {
-	if err := c.listen(); err != nil {
-		c.undo()
-		return err
-	}
 	if err := c.monitor.Start(); err != nil {
 		c.undo()
 		return err
@@ -41,10 +41,6 @@ func (c *container) runDetached() error {
 
 // runForeground passes signals on while the container runs, and removes it when it has ended.
 func (c *container) runForeground(keep bool) (int, error) {
-	if err := c.listen(); err != nil {
-		c.undo()
-		return 0, err
-	}
 	if c.caller != nil {
 		if err := c.caller.Workload(c.monitor.PID()); err != nil {
 			c.undo()
@@ -71,16 +67,54 @@ func (c *container) runForeground(keep bool) (int, error) {
 			c.runtime.Log.Warn(finishErr)
 		}
 	}
-	c.finish(&status)
 	if err != nil {
 		return 0, err
 	}
-	if !keep {
-		if err := c.runtime.remove(c.dir, &c.record, false); err != nil {
-			return exitCode(status), err
+	code := exitCode(status)
+	if keep {
+		c.finish(&status)
+	} else if err := c.discard(); err != nil {
+		return code, err
+	}
+	c.closeRelay()
+	if c.caller != nil {
+		// All is done: nobody needs to wait until this process has been taken apart.
+		return code, c.caller.Finish(code)
+	}
+	return code, nil
+}
+
+// discard removes a container that has just ended, and all that is left of it.
+func (c *container) discard() error {
+	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+	defer cancel()
+	unlock, err := c.dir.Lock(ctx)
+	if errors.Is(err, state.ErrNotExist) {
+		return nil // a delete was quicker
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unlock() }() // the directory is gone by then
+	c.denials.close()
+	destroyed := make(chan error, 1)
+	go func() { destroyed <- c.destroyCgroup() }()
+	c.monitor.Close()
+	c.runtime.runPoststop(c.bundle.Spec.Hooks, &c.record)
+	if err := <-destroyed; err != nil {
+		return err
+	}
+	return c.dir.Remove()
+}
+
+// destroyCgroup ends what shared no PID namespace with init, and removes the cgroup.
+func (c *container) destroyCgroup() error {
+	if !c.plan.Namespaces.Has(specs.PIDNamespace) {
+		if err := c.cgroup.SignalAll(unix.SIGKILL); err != nil && !errors.Is(err, cgroup.ErrAbsent) {
+			return err
 		}
 	}
-	return exitCode(status), nil
+	return c.cgroup.Destroy()
 }
 
 // wait reaps the first process, or hears from the calling process that it has.

@@ -12,24 +12,6 @@ import (
 	"github.com/sandlock/sandlock-runtime/oci/state"
 )
 
-// detach lets the process that the user called go: from here on this process is nothing but the monitor.
-func (c *container) detach() error {
-	if err := c.listen(); err != nil {
-		return err
-	}
-	return c.release()
-}
-
-// listen makes the control socket, so that start and exec find the monitor.
-func (c *container) listen() error {
-	socket, err := c.dir.Listen()
-	if err != nil {
-		return err
-	}
-	c.socket = socket
-	return nil
-}
-
 // watch is the rest of the monitor's life. It returns when the container has ended and that is on record.
 func (c *container) watch() {
 	slim()
@@ -90,7 +72,7 @@ func toNull() error {
 	return nil
 }
 
-// release lets the process that the user called go.
+// release lets the process that the user called go: from here on this process is nothing but the monitor.
 func (c *container) release() error {
 	if err := toNull(); err != nil {
 		return err

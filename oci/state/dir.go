@@ -160,6 +160,20 @@ func (d *Dir) WriteFile(name string, data []byte) error {
 	return err
 }
 
+// AddFile makes a file of the directory (mode 0600) that nobody looks for yet: of a container that is being made. It is WriteFile without the
+// second name.
+func (d *Dir) AddFile(name string, data []byte) error {
+	f, err := d.open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
 // Remove removes the directory with all that is in it, a half-made one too. Hold the lock: that is what keeps two
 // removers, and a creator that reuses the name at once, out of each other's way. A directory that is gone is no error.
 func (d *Dir) Remove() error {
@@ -179,6 +193,9 @@ func (d *Dir) Remove() error {
 		return err
 	}
 	for _, name := range names {
+		if unix.Unlinkat(d.Fd(), name, 0) == nil {
+			continue
+		}
 		if err := os.RemoveAll(d.inProc(name)); err != nil {
 			return fmt.Errorf("remove %s: %w", filepath.Join(d.Path(), name), bare(err))
 		}
