@@ -86,8 +86,10 @@ func (s *sections) overview(i Inspection) {
 	case i.Monitor.Running:
 	case i.State.Status == specs.StateStopped:
 		monitor += ", has ended"
-	default:
+	case i.Plan != nil && i.Plan.Supervised():
 		monitor += ", is gone: what it supervised is refused from now on"
+	default:
+		monitor += ", is gone"
 	}
 	add("monitor", monitor)
 	add("bundle", i.State.Bundle)
