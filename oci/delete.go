@@ -77,6 +77,12 @@ func (r *Runtime) remove(dir *state.Dir, record *state.Record, force bool) error
 			return fmt.Errorf("monitor: %w", err)
 		}
 	}
+	if status == state.StatePaused {
+		// The frozen die when they are thawed (cgroup v1), and this kills them first.
+		if err := group.SignalAll(unix.SIGKILL); err != nil && !errors.Is(err, cgroup.ErrAbsent) {
+			return err
+		}
+	}
 	if err := end(record.Init); err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
