@@ -85,6 +85,9 @@ func (a attempt) make() outcome {
 	case "connect":
 		r := raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0)
 		runtime.KeepAlive(sa)
+		if r.Errno == unix.EINPROGRESS && a.Type&unix.SOCK_NONBLOCK != 0 {
+			r = finished(fd)
+		}
 		if r.Errno == 0 && a.Data != "" {
 			n, err := unix.Write(fd, []byte(a.Data))
 			if err != nil {
@@ -105,6 +108,19 @@ func (a attempt) make() outcome {
 	default:
 		return sendmmsg(fd, a.Flags, newMessage(sa, []byte(a.Data), a.Control))
 	}
+}
+
+// finished waits for a connection that was begun.
+func finished(fd int) outcome {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	if n, err := unix.Poll(poll, 10000); n != 1 || err != nil {
+		return outcome{-1, unix.ETIMEDOUT, "poll"}
+	}
+	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil || errno != 0 {
+		return outcome{-1, unix.Errno(errno), "connect"}
+	}
+	return outcome{}
 }
 
 // newMessage makes a message whose data lies in two places.

@@ -243,6 +243,15 @@ func TestHarmlessRequests(t *testing.T) {
 		return append(b, make([]byte, 10)...)
 	}
 	get, set := request(unix.RTM_GETROUTE, 16), request(unix.RTM_SETLINK, 16)
+	link := func(attrs ...uint16) []byte {
+		b := append(request(unix.RTM_NEWLINK, uint32(32+8*len(attrs))), make([]byte, 16)...)
+		for _, a := range attrs {
+			b = binary.NativeEndian.AppendUint16(b, 8)
+			b = binary.NativeEndian.AppendUint16(b, a)
+			b = append(b, 1, 0, 0, 0)
+		}
+		return b
+	}
 	for name, row := range map[string]struct {
 		data []byte
 		want bool
@@ -254,6 +263,12 @@ func TestHarmlessRequests(t *testing.T) {
 		"longer than there": {request(unix.RTM_GETROUTE, 17), false},
 		"shorter than can":  {request(unix.RTM_GETROUTE, 15), false},
 		"nothing":           {nil, true},
+		"link up":           {link(), true},
+		"link renamed":      {link(unix.IFLA_MTU, unix.IFLA_IFNAME), true},
+		"link moved by pid": {link(unix.IFLA_MTU, unix.IFLA_NET_NS_PID), false},
+		"link moved by fd":  {link(unix.IFLA_NET_NS_FD), false},
+		"link made":         {link(unix.IFLA_LINKINFO), false},
+		"nested flag":       {link(unix.IFLA_MTU | unix.NLA_F_NESTED), false},
 	} {
 		if harmlessRequests(unix.NETLINK_ROUTE, row.data) != row.want {
 			t.Error(name)

@@ -21,4 +21,16 @@
 // Incoming connections, and sends on sockets that are connected already: their destination was judged by connect. A guest with
 // CAP_NET_ADMIN over its network namespace can redirect what it sends (nftables, tunnels); it is up to the plan to refuse that
 // combination.
+//
+// # On the guest's behalf
+//
+// A call that is carried out here is the supervisor's to the kernel. For IPv4 and IPv6 that makes no difference to where packets
+// go, since a socket keeps its namespace and cgroup; options of a packet that take a capability are refused. Connecting to
+// Unix sockets by path and netlink requests run on a thread with the guest's user, groups and capabilities, and its root.
+// What no thread can take on is the guest's process id (SO_PEERCRED tells the supervisor's), its Landlock domain and its LSM
+// label. Abstract Unix sockets of the supervisor's own network namespace are therefore out of reach unless
+// [EgressConfig.SharedAbstract] says otherwise, and of netlink requests those that name processes or descriptors are refused.
+//
+// A call that blocks goes on for 30 seconds at most, then fails with EIO. It ends when its guest dies, and gives way to the
+// guest's signals as the kernel's own would.
 package netfilter

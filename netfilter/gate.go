@@ -22,6 +22,9 @@ const (
 // reachOf returns how much of a protocol the policy allows, and the ports if it is reachPorts. It may answer reachJudged for a
 // policy that, looked at more closely, allows less.
 func (p Policy) reachOf(protocol Protocol) (reach, Ports) {
+	if len(p.layers) == 0 && !p.Unrestricted() && !unnamed.Has(protocol) {
+		return reachNone, nil
+	}
 	all, ports := true, Ports(nil) // what the layers so far allow at every address
 	judged := false
 	for _, layer := range p.layers {

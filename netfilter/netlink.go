@@ -48,7 +48,7 @@ func harmlessRequests(protocol int, data []byte) bool {
 		if size < unix.NLMSG_HDRLEN || size > len(data) {
 			return false
 		}
-		if !harmlessRequest(protocol, binary.NativeEndian.Uint16(data[4:])) {
+		if !harmlessRequest(protocol, binary.NativeEndian.Uint16(data[4:]), data[unix.NLMSG_HDRLEN:size]) {
 			return false
 		}
 		data = data[min((size+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1), len(data)):]
@@ -56,7 +56,7 @@ func harmlessRequests(protocol int, data []byte) bool {
 	return true // less than a header is left, which the kernel passes over
 }
 
-func harmlessRequest(protocol int, request uint16) bool {
+func harmlessRequest(protocol int, request uint16, body []byte) bool {
 	switch protocol {
 	case unix.NETLINK_SOCK_DIAG:
 		return request == sockDiagByFamily
@@ -68,7 +68,31 @@ func harmlessRequest(protocol int, request uint16) bool {
 			unix.RTM_GETNEIGH, unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH,
 			unix.RTM_GETRULE, unix.RTM_NEWRULE, unix.RTM_DELRULE:
 			return true
+		case unix.RTM_NEWLINK, unix.RTM_SETLINK:
+			return harmlessLink(body)
 		}
 	}
 	return false
+}
+
+// harmlessLink tells whether a change of an interface has only attributes that name nothing beyond the interface. Among the
+// others are IFLA_NET_NS_PID and IFLA_NET_NS_FD, and IFLA_LINKINFO, which can hold those.
+func harmlessLink(body []byte) bool {
+	if len(body) < unix.SizeofIfInfomsg {
+		return false
+	}
+	attrs := body[unix.SizeofIfInfomsg:]
+	for len(attrs) >= unix.SizeofRtAttr {
+		size := int(binary.NativeEndian.Uint16(attrs))
+		if size < unix.SizeofRtAttr || size > len(attrs) {
+			return false
+		}
+		switch binary.NativeEndian.Uint16(attrs[2:]) {
+		case unix.IFLA_IFNAME, unix.IFLA_ADDRESS, unix.IFLA_BROADCAST, unix.IFLA_MTU, unix.IFLA_TXQLEN, unix.IFLA_EXT_MASK:
+		default:
+			return false
+		}
+		attrs = attrs[min((size+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1), len(attrs)):]
+	}
+	return true
 }

@@ -43,8 +43,9 @@ func (s *ruleSet) match(protocol Protocol, addr netip.Addr, port uint16) *Rule {
 	return nil
 }
 
-// NewPolicy returns the policy of one source. A nil allow means that the source says nothing of what is allowed, so everything
-// is that deny does not name; an allow that is not nil and has no rule allows nothing.
+// NewPolicy returns the policy of one source. A nil allow means that the source says nothing of what is allowed. If no other
+// source does either, TCP and UDP may go wherever deny does not forbid, as if the rule "*" allowed it; ICMP is never implied.
+// An allow that is not nil and has no rule allows nothing.
 func NewPolicy(allow, deny []Rule) Policy {
 	p := Policy{deny: newRuleSet(deny)}
 	if allow != nil {
@@ -108,6 +109,9 @@ func (p Policy) Judge(protocol Protocol, addr netip.Addr, port uint16) Verdict {
 	}
 	if rule := p.deny.match(protocol, addr, port); rule != nil {
 		return Verdict{Rule: rule}
+	}
+	if len(p.layers) == 0 {
+		return Verdict{Allowed: unnamed.Has(protocol)}
 	}
 	for i := range p.layers {
 		if p.layers[i].match(protocol, addr, port) == nil {

@@ -38,7 +38,7 @@ func TestAllows(t *testing.T) {
 		{"no rules", "-", "", "tcp://1.2.3.4:1 udp://[::1]:0 icmp://1.2.3.4:0", ""},
 		{"deny all", "", "", "", "tcp://1.2.3.4:80 tcp://[::1]:80 udp://1.2.3.4:53 icmp://1.2.3.4:0 tcp://0.0.0.0:0"},
 		{"allow only", "10.0.0.1:80", "", "tcp://10.0.0.1:80 udp://10.0.0.1:80", "tcp://10.0.0.1:81 tcp://10.0.0.2:80 icmp://10.0.0.1:0 tcp://10.0.0.1:0"},
-		{"deny only", "-", "10.0.0.1:80", "tcp://10.0.0.1:81 tcp://10.0.0.2:80 icmp://10.0.0.1:0 tcp://[::1]:80", "tcp://10.0.0.1:80 udp://10.0.0.1:80"},
+		{"deny only", "-", "10.0.0.1:80", "tcp://10.0.0.1:81 tcp://10.0.0.2:80 udp://10.0.0.2:53 tcp://[::1]:80", "tcp://10.0.0.1:80 udp://10.0.0.1:80 icmp://10.0.0.1:0 icmp://10.0.0.2:0"},
 		{"both", "10.0.0.0/24", "10.0.0.7:22", "tcp://10.0.0.7:23 tcp://10.0.0.8:22", "tcp://10.0.0.7:22 tcp://10.0.1.1:22"},
 		{"deny wins over the same rule", "10.0.0.1:80", "10.0.0.1:80", "", "tcp://10.0.0.1:80"},
 		{"tcp", "tcp://10.0.0.1:80", "", "tcp://10.0.0.1:80", "udp://10.0.0.1:80 icmp://10.0.0.1:0"},
@@ -173,6 +173,10 @@ func TestTighten(t *testing.T) {
 	}
 	if got := len(p.AllowLayers()); got != 2 || len(p.DenyRules()) != 2 {
 		t.Errorf("%d layers, %d deny rules", got, len(p.DenyRules()))
+	}
+	// A source that only denies leaves what the other one allows of ICMP.
+	if p := policy(t, "icmp://*", "").Tighten(policy(t, "-", "10.0.0.1")); !p.Allows(ICMP, netip.MustParseAddr("10.0.0.2"), 0) {
+		t.Error("a deny rule took ICMP away")
 	}
 	if same := (Policy{}).Tighten(Policy{}); !same.Unrestricted() {
 		t.Error("nothing tightened by nothing is something")

@@ -200,6 +200,42 @@ func TestUnixPaths(t *testing.T) {
 	}
 }
 
+// TestUnixPathsOfUserNamespace has the root of a user namespace reach for Unix sockets: it is nobody's root outside.
+func TestUnixPathsOfUserNamespace(t *testing.T) {
+	n := newNetwork(t)
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const base = 100000
+	own, foreign := listenUnix(t, nil, "unix", filepath.Join(dir, "a-service")), listenUnix(t, nil, "unix", filepath.Join(dir, "a-foreign-one"))
+	for path, owner := range map[string]int{"a-service": base, "a-foreign-one": 0} {
+		path = filepath.Join(dir, path)
+		if err := os.Chown(path, owner, owner); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mapping := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 1000}}
+	attr := unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: mapping, GidMappings: mapping, Credential: &syscall.Credential{NoSetGroups: true}}
+	g := n.start(t, policy(t, "10.1.0.1", ""), "unix", guestOptions{attr: attr, args: []unixAttempt{
+		{Path: filepath.Join(dir, "a-foreign-one"), Type: unix.SOCK_STREAM},
+		{Path: filepath.Join(dir, "a-service"), Type: unix.SOCK_STREAM},
+	}})
+	if got, who := own.next(); got != "unix" || who.Uid != base || who.Gid != base {
+		t.Errorf("%q of %+v", got, who)
+	}
+	var results []outcome
+	if g.hear(&results); results[0].Errno != unix.EACCES || results[1].Errno != 0 {
+		t.Errorf("%+v", results)
+	}
+	foreign.untouched()
+}
+
 // TestAbstract has a guest reach for abstract sockets in its own network namespace and in the supervisor's.
 func TestAbstract(t *testing.T) {
 	const name = "@an abstract name of the tests of netfilter"
