@@ -15,7 +15,7 @@ UNIT        := $(GO) list -tags "$(TAGS)" ./... | grep -v /integration
 export GOTOOLCHAIN ?= auto
 export CGO_ENABLED ?= 1
 
-.PHONY: help demo build build-arm64 test vet unit integration bench lint install setup clean
+.PHONY: help demo build build-arm64 test vet unit integration bench lint install setup setup-test clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ demo: setup build ## Run real containers under a policy and show what was allowe
 setup: ## Install the Debian packages that building and testing need
 	@hack/setup
 
+setup-test:
+	@hack/setup --test
+
 build: ## Build bin/sandlock-runtime, one static executable
 	$(GO) build $(STATIC) -o bin/sandlock-runtime ./cmd/sandlock-runtime
 
@@ -33,7 +36,10 @@ build-arm64: ## Build bin/sandlock-runtime-arm64
 	CGO_ENABLED=1 GOARCH=arm64 CC=aarch64-linux-gnu-gcc PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig \
 		$(GO) build $(STATIC) -o bin/sandlock-runtime-arm64 ./cmd/sandlock-runtime
 
-test: vet build build-arm64 unit integration ## Run every test; needs root
+# Only amd64 machines have a cross compiler installed by hack/setup.
+CROSS := $(if $(filter x86_64,$(shell uname -m)),build-arm64)
+
+test: setup-test vet build $(CROSS) unit integration ## Run every test; needs root
 
 vet: ## Check the format and what go vet finds
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
