@@ -14,8 +14,7 @@ import (
 
 // watch is the rest of the monitor's life. It returns when the container has ended and that is on record.
 func (c *container) watch() {
-	slim()
-	c.monitor.Serve(c.socket, authorise)
+	c.monitor.Serve(c.socket, authorise, slim)
 	c.finish(nil)
 }
 

@@ -7,9 +7,11 @@ import (
 )
 
 // Serve answers the control socket until the container's first process has ended. authorise judges who is at the other end of a
-// connection.
-func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) error) {
+// connection; settled, if not nil, is called when there is nothing left to do but wait.
+func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) error, settled func()) {
+	listening := make(chan struct{})
 	go func() {
+		close(listening)
 		for {
 			conn, err := socket.AcceptUnix()
 			if errors.Is(err, net.ErrClosed) {
@@ -22,6 +24,10 @@ func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) 
 			go m.converse(conn, authorise)
 		}
 	}()
+	<-listening
+	if settled != nil {
+		settled()
+	}
 	m.Waited()
 	socket.Close()
 }
