@@ -4,6 +4,7 @@
 #include "seal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -146,10 +147,24 @@ static void split(void) {
   serve(&c, &wanted);
 }
 
+// fill_standard gives the standard streams that the caller has closed something to stand for. Otherwise the sockets and files that are
+// opened next would get their numbers, and the workload would inherit them as its standard streams.
+static void fill_standard(void) {
+  for (int fd = 0; fd <= 2; fd++) {
+    if (fcntl(fd, F_GETFD) >= 0) continue;
+    // The lowest free number is fd.
+    if (open("/dev/null", O_RDWR) != fd) {
+      perror("sandlock-runtime: /dev/null");
+      _exit(1);
+    }
+  }
+}
+
 __attribute__((constructor)) static void before_main(int argc, char **argv, char **environment) {
   const char *verb = verb_of(argc, argv);
   int stays = strcmp(verb, "create") == 0 || strcmp(verb, "run") == 0;
   if (!stays && strcmp(verb, "exec") != 0) return;
+  fill_standard();
   seal(argv, environment);
   // Whoever shares a PID namespace with this process or its children must not be able to look into them.
   prctl(PR_SET_DUMPABLE, 0);
