@@ -20,10 +20,10 @@ type inspection struct {
 	Plan struct {
 		Namespaces  []struct{ Type string }
 		Enforcement []struct{ Rule, By string }
-	}
-	Resources struct {
-		Memory struct{ Limit int64 }
-		Pids   struct{ Limit int64 }
+		Resources   struct {
+			Memory struct{ Limit int64 }
+			Pids   struct{ Limit int64 }
+		}
 	}
 }
 
@@ -44,11 +44,11 @@ func TestPolicyUpdateKeepsToThePolicy(t *testing.T) {
 	b := newBundle(t, "/bin/sleep", "1000")
 	b.spec.Annotations = map[string]string{"io.sandlock.limits.memory": "64M", "io.sandlock.limits.processes": "100"}
 	c := r.start(t, b)
-	if got := r.inspect(t, c.id).Resources; got.Memory.Limit != 64*mebibyte || got.Pids.Limit != 100 {
+	if got := r.inspect(t, c.id).Plan.Resources; got.Memory.Limit != 64*mebibyte || got.Pids.Limit != 100 {
 		t.Fatalf("before: %+v", got)
 	}
 	r.must(t, "update", "--memory", "32m", "--memory-swap", "32m", c.id)
-	if got := r.inspect(t, c.id).Resources; got.Memory.Limit != 32*mebibyte || got.Pids.Limit != 100 {
+	if got := r.inspect(t, c.id).Plan.Resources; got.Memory.Limit != 32*mebibyte || got.Pids.Limit != 100 {
 		t.Errorf("lowered: %+v", got)
 	}
 	var event struct {
@@ -64,7 +64,7 @@ func TestPolicyUpdateKeepsToThePolicy(t *testing.T) {
 		t.Errorf("the cgroup has %+v", event.Data)
 	}
 	r.must(t, "update", "--memory", "1g", "--memory-swap", "2g", "--pids-limit", "-1", c.id)
-	if got := r.inspect(t, c.id).Resources; got.Memory.Limit != 64*mebibyte || got.Pids.Limit != 100 {
+	if got := r.inspect(t, c.id).Plan.Resources; got.Memory.Limit != 64*mebibyte || got.Pids.Limit != 100 {
 		t.Errorf("raised above the policy: %+v", got)
 	}
 }

@@ -71,17 +71,15 @@ func newFake(t *testing.T, r *Runtime, id string, change func(*state.Record)) *f
 	return f
 }
 
-// keep stores what a creation stores besides the record.
-func (f *fake) keep(t *testing.T, spec *specs.Spec, p *plan.Plan) {
+// keep stores the plan, as a creation does.
+func (f *fake) keep(t *testing.T, p *plan.Plan) {
 	t.Helper()
-	for name, document := range map[string]any{state.ConfigFile: spec, planFile: p} {
-		text, err := json.Marshal(document)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.dir.WriteFile(name, text); err != nil {
-			t.Fatal(err)
-		}
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.dir.WriteFile(planFile, text); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io/fs"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
-
 	"github.com/sandlock/sandlock-runtime/oci/plan"
 	"github.com/sandlock/sandlock-runtime/oci/state"
 )
@@ -16,10 +14,8 @@ type Inspection struct {
 	Monitor MonitorView `json:"monitor"`
 	// Exit says how the container ended; nil where that is not on record.
 	Exit *state.Exit `json:"exit,omitempty"`
-	// Plan is nil for a container of which nothing was made but a record.
+	// Plan is what the container was made by, with the limits as update has left them; nil where nothing was made but a record.
 	Plan *plan.Plan `json:"plan,omitempty"`
-	// Resources are the limits in force: the plan's, and what update has changed.
-	Resources *specs.LinuxResources `json:"resources,omitempty"`
 }
 
 // MonitorView is the process that watches over the container.
@@ -47,19 +43,9 @@ func (r *Runtime) Inspect(id string) (Inspection, error) {
 	if uid, err := dir.Owner(); err == nil {
 		i.State.Owner = state.OwnerName(uid)
 	}
-	// A creation that was cut short may have got to neither document.
+	// A creation that was cut short may have got no further than the record.
 	if i.Plan, err = loadPlan(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Inspection{}, err
-	}
-	spec, err := loadSpec(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return i, nil
-	}
-	if err != nil {
-		return Inspection{}, err
-	}
-	if spec.Linux != nil {
-		i.Resources = spec.Linux.Resources
 	}
 	return i, nil
 }

@@ -36,6 +36,7 @@ func samplePlan(t *testing.T) *plan.Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
+	limit, pids, quota, period, shares := int64(64<<20), int64(100), int64(50000), uint64(100000), uint64(512)
 	network := netfilter.NewPolicy(rules, nil).Tighten(netfilter.NewPolicy(fewer, deny))
 	return &plan.Plan{
 		ID: "web", Bundle: "/bundles/web",
@@ -79,6 +80,10 @@ func samplePlan(t *testing.T) *plan.Plan {
 		},
 		Seccomp: &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: make([]specs.LinuxSyscall, 3)},
 		Policy:  policy.Policy{Profiles: []string{"web"}},
+		Resources: &specs.LinuxResources{
+			Memory: &specs.LinuxMemory{Limit: &limit}, Pids: &specs.LinuxPids{Limit: &pids},
+			CPU: &specs.LinuxCPU{Quota: &quota, Period: &period, Shares: &shares, Cpus: "0-1"},
+		},
 		Enforcement: []plan.Enforcement{
 			{Rule: "filesystem.read /", By: "Landlock"}, {Rule: "network allow 10.0.0.0/8:443", By: "supervisor", Why: "addresses are judged"},
 		},
@@ -86,7 +91,6 @@ func samplePlan(t *testing.T) *plan.Plan {
 }
 
 func sampleInspection(t *testing.T) Inspection {
-	limit, pids, quota, period, shares := int64(64<<20), int64(100), int64(50000), uint64(100000), uint64(512)
 	return Inspection{
 		State: state.View{
 			ID: "web", PID: 4711, Status: specs.StateRunning, Bundle: "/bundles/web", Rootfs: "/bundles/web/rootfs",
@@ -94,21 +98,16 @@ func sampleInspection(t *testing.T) Inspection {
 		},
 		Monitor: MonitorView{PID: 4710, Running: true},
 		Plan:    samplePlan(t),
-		Resources: &specs.LinuxResources{
-			Memory: &specs.LinuxMemory{Limit: &limit}, Pids: &specs.LinuxPids{Limit: &pids},
-			CPU: &specs.LinuxCPU{Quota: &quota, Period: &period, Shares: &shares, Cpus: "0-1"},
-		},
 	}
 }
 
 func TestInspectionForPeople(t *testing.T) {
 	bare := sampleInspection(t)
 	bare.Plan = &plan.Plan{Process: plan.Process{Args: []string{"true"}, Cwd: "/"}}
-	bare.Resources = nil
 	bare.State.Status, bare.State.PID, bare.Monitor.Running = specs.StateStopped, 0, false
 	bare.Exit = &state.Exit{Code: 137, Signal: 9, Time: bare.State.Created, Reason: "the kernel has killed processes of the container for want of memory"}
 	orphan := sampleInspection(t)
-	orphan.Plan, orphan.Resources, orphan.Monitor.Running = nil, nil, false
+	orphan.Plan, orphan.Monitor.Running = nil, false
 	orphan.Exit = &state.Exit{Time: bare.State.Created, Reason: "the exit status is known to the parent only"}
 	for name, inspection := range map[string]Inspection{"inspect": sampleInspection(t), "inspect-bare": bare, "inspect-orphan": orphan} {
 		var out strings.Builder
@@ -139,8 +138,7 @@ func TestPlansAreReadBack(t *testing.T) {
 	r := newTestRuntime(t)
 	f := newFake(t, r, "web", nil)
 	made := samplePlan(t)
-	limit := int64(7)
-	f.keep(t, &specs.Spec{Linux: &specs.Linux{Resources: &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &limit}}}}, made)
+	f.keep(t, made)
 	got, err := r.Inspect("web")
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +146,7 @@ func TestPlansAreReadBack(t *testing.T) {
 	if text(t, got.Plan) != text(t, made) {
 		t.Errorf("read back\n%s\nwritten\n%s", text(t, got.Plan), text(t, made))
 	}
-	if *got.Resources.Pids.Limit != limit || got.State.PID != f.record.Init.PID || got.Monitor.Running || got.State.Owner == "" {
+	if got.State.PID != f.record.Init.PID || got.Monitor.Running || got.State.Owner == "" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -157,7 +155,7 @@ func TestInspectWithoutDocuments(t *testing.T) {
 	r := newTestRuntime(t)
 	newFake(t, r, "c", nil)
 	got, err := r.Inspect("c")
-	if err != nil || got.Plan != nil || got.Resources != nil {
+	if err != nil || got.Plan != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

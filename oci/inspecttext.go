@@ -32,8 +32,8 @@ func (i Inspection) WriteText(w io.Writer) error {
 		s.namespaces(p)
 		s.mounts(p.Root)
 		s.process(p.Process)
+		s.limits(p.Resources)
 	}
-	s.limits(i.Resources)
 	_, err := io.WriteString(w, s.text.String())
 	return err
 }

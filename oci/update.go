@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/sandlock/sandlock-runtime/oci/cgroup"
 	"github.com/sandlock/sandlock-runtime/oci/plan"
 	"github.com/sandlock/sandlock-runtime/oci/state"
 )
@@ -29,31 +30,25 @@ func (r *Runtime) Update(id string, changes *specs.LinuxResources) error {
 		if err != nil {
 			return err
 		}
-		spec, err := loadSpec(dir)
-		if err != nil {
+		merged := &specs.Spec{Linux: &specs.Linux{Resources: mergeResources(made.Resources, changes)}}
+		if merged, err = plan.Tighten(merged, made.Policy.Limits); err != nil {
 			return err
 		}
-		if spec.Linux == nil {
-			spec.Linux = new(specs.Linux)
-		}
-		spec.Linux.Resources = mergeResources(spec.Linux.Resources, changes)
-		if spec, err = plan.Tighten(spec, made.Policy.Limits); err != nil {
+		made.Resources = merged.Linux.Resources
+		if err := group.Update(made.Resources); err != nil {
 			return err
 		}
-		if err := group.Update(spec.Linux.Resources); err != nil {
-			return err
-		}
-		return keepResources(dir, record, spec, group.Config())
+		return keepLimits(dir, record, made, group.Config())
 	})
 }
 
-// keepResources stores limits that are in force, for the next update and for inspect.
-func keepResources(dir *state.Dir, record *state.Record, spec *specs.Spec, config any) error {
-	text, err := json.Marshal(spec)
+// keepLimits stores limits that are in force, for the next update and for inspect.
+func keepLimits(dir *state.Dir, record *state.Record, made *plan.Plan, config cgroup.Config) error {
+	text, err := json.Marshal(made)
 	if err != nil {
-		return fmt.Errorf("%s: %w", state.ConfigFile, err)
+		return fmt.Errorf("%s: %w", planFile, err)
 	}
-	if err := dir.WriteFile(state.ConfigFile, text); err != nil {
+	if err := dir.WriteFile(planFile, text); err != nil {
 		return err
 	}
 	if record.Cgroup, err = json.Marshal(config); err != nil {
