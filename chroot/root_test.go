@@ -272,5 +272,5 @@ func TestReadOnlyDev(t *testing.T) {
 func TestUnknownFilesystem(t *testing.T) {
 	b := newBox(t)
 	b.mount("/data", "nosuchfs", "x")
-	b.refused("mounts[6] /data: fsopen: no such device")
+	b.refused("mounts[6] /data: filesystem nosuchfs: fsopen: no such device")
 }

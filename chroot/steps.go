@@ -65,7 +65,9 @@ func (s *Sources) attach(p *launch.Program, root launch.FD, e Entry, o source) {
 	}
 	target := place()
 	refused, done := p.Label("refused"), p.Label("done")
+	p.About("%s: filesystem %s", e, e.Type)
 	context := p.Fsopen(e.Type).Result("context")
+	p.About("%s", e)
 	configure(p, context, e, o)
 	create := p.FsconfigCreate(context)
 	if e.Fallback != "" {

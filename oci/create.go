@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -318,9 +319,23 @@ func (c *container) undo() {
 		}
 	}
 	if c.dir != nil {
-		if err := c.dir.Remove(); err != nil {
-			c.runtime.Log.Warn(err)
-		}
+		c.removeDir()
 		c.dir.Close()
+	}
+}
+
+// undoWait is how long undo waits for a delete that is under way, and that will remove the directory itself.
+const undoWait = 100 * time.Millisecond
+
+func (c *container) removeDir() {
+	ctx, cancel := context.WithTimeout(context.Background(), undoWait)
+	defer cancel()
+	unlock, err := c.dir.Lock(ctx)
+	if err != nil {
+		return
+	}
+	defer func() { _ = unlock() }() // the directory is gone by then
+	if err := c.dir.Remove(); err != nil {
+		c.runtime.Log.Warn(err)
 	}
 }

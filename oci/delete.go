@@ -72,9 +72,12 @@ func (r *Runtime) remove(dir *state.Dir, record *state.Record, force bool) error
 		return fmt.Errorf("cannot delete container %s that is not stopped: %s", record.ID, status)
 	}
 	if status == specs.StateCreating {
-		// Its creator is at work. The child that it is making dies with it.
+		// Its creator is at work. The child that it is making dies with it; but it may have come further than the record says.
 		if err := end(record.Monitor); err != nil {
 			return fmt.Errorf("monitor: %w", err)
+		}
+		if record, err = dir.Load(); err != nil {
+			return err
 		}
 	}
 	if status == state.StatePaused {

@@ -30,7 +30,7 @@ func writePidFile(path string, pid int) error {
 		err = os.Rename(temporary.Name(), path)
 	}
 	if err != nil {
-		os.Remove(temporary.Name())
+		_ = os.Remove(temporary.Name()) // what went wrong before is what matters
 		return fmt.Errorf("--pid-file: %w", err)
 	}
 	return nil

@@ -51,6 +51,9 @@ func Load(dir string) (*Bundle, error) {
 	if err != nil {
 		return nil, inFile(err, file)
 	}
+	if err := findNamespaces(spec); err != nil {
+		return nil, inFile(err, file)
+	}
 	warnings, err := Validate(spec)
 	if err != nil {
 		return nil, inFile(err, file)

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"slices"
 	"strings"
 	"sync"
 
@@ -31,22 +30,24 @@ func Capability(name string) (c capability.Cap, known bool) {
 	return c, known
 }
 
-// checkCapabilities warns of unknown names once each, as runc does: a newer
-// engine on an older runtime is no reason to fail, and a set that lacks a
-// capability only confines more.
-func (v *validator) checkCapabilities(field string, sets *specs.LinuxCapabilities) {
+// checkCapabilities refuses unknown names. runc goes on without them; but a name that nobody knows is most likely a typo, and a workload that lacks
+// what its author meant to give it fails in ways that are hard to read.
+func checkCapabilities(field string, sets *specs.LinuxCapabilities) error {
 	if sets == nil {
-		return
+		return nil
 	}
-	var unknown []string
-	for _, set := range [][]string{sets.Bounding, sets.Effective, sets.Inheritable, sets.Permitted, sets.Ambient} {
-		for _, name := range set {
-			if _, known := Capability(name); !known && !slices.Contains(unknown, name) {
-				unknown = append(unknown, name)
+	for _, set := range []struct {
+		name  string
+		names []string
+	}{
+		{"bounding", sets.Bounding}, {"effective", sets.Effective}, {"inheritable", sets.Inheritable},
+		{"permitted", sets.Permitted}, {"ambient", sets.Ambient},
+	} {
+		for i, name := range set.names {
+			if _, known := Capability(name); !known {
+				return invalid(at(field+"."+set.name, i), "unknown capability %q", name)
 			}
 		}
 	}
-	for _, name := range unknown {
-		v.warn(field, "unknown capability %q is ignored", name)
-	}
+	return nil
 }

@@ -12,7 +12,7 @@
 //     ignored (see unsupported.go). Fields of no effect on Linux
 //     (process.commandLine, process.user.username) and fields the
 //     specification does not know are left alone, as the specification asks.
-//   - What runc merely warns about (unknown capabilities, relative mount
+//   - What runc merely warns about (relative mount
 //     destinations, kernel memory limits, a joined user namespace that comes
 //     with mappings) is accepted and returned as a warning.
 //   - An error is one line: file, field, reason. Errors about the content of a

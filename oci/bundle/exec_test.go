@@ -90,7 +90,7 @@ func TestExecProcessErrors(t *testing.T) {
 		{`user: "" is not a group id (expected UID[:GID])`, ExecOptions{Args: []string{"a"}, User: "1:"}},
 		{"user.uid: 4294967295 is reserved and no id", ExecOptions{Args: []string{"a"}, User: "4294967295"}},
 		{"additional-gids: -1 is not a group id", ExecOptions{Args: []string{"a"}, AdditionalGIDs: []int64{-1}}},
-		{"apparmorProfile: not supported by this version", ExecOptions{Args: []string{"a"}, AppArmor: "x"}},
+		{"selinuxLabel: not supported by this version", ExecOptions{Args: []string{"a"}, ProcessLabel: "x"}},
 		{"selinuxLabel: not supported by this version", ExecOptions{Args: []string{"a"}, ProcessLabel: "x"}},
 	} {
 		_, _, err := ExecProcess(containerProcess(), test.options)

@@ -1,6 +1,8 @@
 package bundle
 
 import (
+	"fmt"
+	"os"
 	"path"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -173,6 +175,22 @@ func checkTimeOffsets(spec *specs.Spec) error {
 		}
 		if offset.Nanosecs >= nanosecondsPerSecond {
 			return invalid(field+"."+clock+".nanosecs", "%d is a second or more", offset.Nanosecs)
+		}
+	}
+	return nil
+}
+
+// findNamespaces checks that the namespaces that are to be joined are there.
+func findNamespaces(spec *specs.Spec) error {
+	if spec.Linux == nil {
+		return nil
+	}
+	for i, ns := range spec.Linux.Namespaces {
+		if !path.IsAbs(ns.Path) {
+			continue // new, or for Validate to refuse
+		}
+		if _, err := os.Stat(ns.Path); err != nil {
+			return &FieldError{Field: at("linux.namespaces", i) + ".path", Reason: fmt.Sprintf("%s: %v", ns.Path, reason(err)), Err: err}
 		}
 	}
 	return nil

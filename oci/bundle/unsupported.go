@@ -65,7 +65,6 @@ func checkUnsupportedProcess(prefix string, process *specs.Process) error {
 		{"scheduler", process.Scheduler != nil},
 		{"ioPriority", process.IOPriority != nil},
 		{"execCPUAffinity", process.ExecCPUAffinity != nil},
-		{"apparmorProfile", process.ApparmorProfile != ""},
 		{"selinuxLabel", process.SelinuxLabel != ""},
 	} {
 		if section.present {

@@ -97,7 +97,13 @@ func TestValidateErrors(t *testing.T) {
 		{"process.scheduler: not supported by this version", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{} }},
 		{"process.ioPriority: not supported by this version", func(s *specs.Spec) { s.Process.IOPriority = &specs.LinuxIOPriority{} }},
 		{"process.execCPUAffinity: not supported by this version", func(s *specs.Spec) { s.Process.ExecCPUAffinity = &specs.CPUAffinity{} }},
-		{"process.apparmorProfile: not supported by this version", func(s *specs.Spec) { s.Process.ApparmorProfile = "x" }},
+		{`process.capabilities.effective[0]: unknown capability "CAP_FUTURE"`, func(s *specs.Spec) {
+			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_KILL"}, Effective: []string{"CAP_FUTURE"}}
+		}},
+		{`process.capabilities.bounding[0]: unknown capability "cap_kill"`, func(s *specs.Spec) {
+			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"cap_kill"}}
+		}},
+		{"process.selinuxLabel: not supported by this version", func(s *specs.Spec) { s.Process.SelinuxLabel = "x" }},
 		{"process.selinuxLabel: not supported by this version", func(s *specs.Spec) { s.Process.SelinuxLabel = "x" }},
 
 		{"process: missing", func(s *specs.Spec) { s.Process = nil }},
@@ -336,13 +342,6 @@ func TestValidateWarnings(t *testing.T) {
 		want   string
 		change func(*specs.Spec)
 	}{
-		{`process.capabilities: unknown capability "CAP_FUTURE" is ignored`, func(s *specs.Spec) {
-			set := []string{"CAP_FUTURE", "CAP_KILL"}
-			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: set, Effective: set}
-		}},
-		{`process.capabilities: unknown capability "cap_kill" is ignored`, func(s *specs.Spec) {
-			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"cap_kill"}}
-		}},
 		{`mounts[0].destination: "tmp/../x" is not absolute, taken from the container's root`, func(s *specs.Spec) {
 			s.Mounts = []specs.Mount{{Destination: "tmp/../x", Type: "tmpfs"}}
 		}},

@@ -37,7 +37,8 @@ func (k Kind) Of(h *specs.Hooks) []specs.Hook {
 	}
 	switch k {
 	case Prestart:
-		return h.Prestart //nolint:staticcheck // deprecated, and what Docker uses
+		//lint:ignore SA1019 deprecated, and what Docker uses
+		return h.Prestart //nolint:staticcheck // golangci-lint has its own way to say so
 	case CreateRuntime:
 		return h.CreateRuntime
 	case CreateContainer:

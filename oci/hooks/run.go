@@ -112,7 +112,7 @@ func wait(ctx context.Context, p Process) error {
 	case <-ctx.Done():
 	}
 	p.Kill()
-	<-done
+	_ = <-done // killed, of course
 	return context.Cause(ctx)
 }
 

@@ -79,6 +79,9 @@ func (p *Program) Ioctl(file FD, name string, request uint64, arg Arg) Step {
 	return p.Call("ioctl", unix.SYS_IOCTL, file.Arg, Flags(request, name), arg)
 }
 
+// Ifreq is the address of a copy of a struct ifreq, for the requests of netdevice(7).
+func Ifreq(request *unix.Ifreq, text string) Arg { return Bytes(bytesOf(request), text) }
+
 // Unblock empties the signal mask, which the child starts with full.
 func (p *Program) Unblock() Step {
 	const setSize = 8 // bytes of the kernel's sigset_t

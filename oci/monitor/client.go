@@ -31,7 +31,7 @@ func (c Client) Listen(listener *os.File) error {
 func (c Client) ask(v verb, file *os.File) (*os.File, error) {
 	conn, err := c.Connect()
 	if err != nil {
-		return nil, fmt.Errorf("the container's monitor does not answer: %w", err)
+		return nil, err
 	}
 	defer conn.Close()
 	if err := send(conn, request{v}, file); err != nil {

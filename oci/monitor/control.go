@@ -4,12 +4,14 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 )
 
 // Serve answers the control socket until the container's first process has ended. authorise judges who is at the other end of a
 // connection; settled, if not nil, is called when there is nothing left to do but wait.
 func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) error, settled func()) {
 	listening := make(chan struct{})
+	var talks sync.WaitGroup
 	go func() {
 		close(listening)
 		for {
@@ -21,7 +23,7 @@ func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) 
 				m.request.Log.Warnf("control socket: %v", err)
 				return
 			}
-			go m.converse(conn, authorise)
+			talks.Go(func() { m.converse(conn, authorise) })
 		}
 	}()
 	<-listening
@@ -30,6 +32,8 @@ func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) 
 	}
 	m.Waited()
 	socket.Close()
+	// A start whose program was quick is still to be answered.
+	talks.Wait()
 }
 
 // converse has one exchange with a verb.

@@ -4,19 +4,27 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/netfilter"
-	"github.com/sandlock/sandlock-runtime/oci/policy"
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
 
+// netAdmin lets a task change its network namespace's routes and packet filters.
+const netAdmin = uint64(1) << unix.CAP_NET_ADMIN
+
 // network parses the egress rules: a layer for each source, all of which must allow.
-func network(n policy.Network) (netfilter.Policy, error) {
+func (p *Plan) network() (netfilter.Policy, error) {
 	var out netfilter.Policy
+	n := p.Policy.Network
+	if n.Restricted() && p.Process.Capabilities.Bounding&netAdmin != 0 {
+		return out, fmt.Errorf("%s: process.capabilities has CAP_NET_ADMIN, with which the workload could redirect to anywhere what the rules allow: drop it",
+			p.key("network.allow", "network.deny"))
+	}
 	for _, layer := range n.Allow {
 		rules, err := netfilter.ParseRules(layer)
 		if err != nil {
-			return out, fmt.Errorf("network.allow: %w", err)
+			return out, fmt.Errorf("%s: %w", p.key("network.allow"), err)
 		}
 		if rules == nil {
 			rules = []netfilter.Rule{}
@@ -26,7 +34,7 @@ func network(n policy.Network) (netfilter.Policy, error) {
 	if len(n.Deny) > 0 {
 		rules, err := netfilter.ParseRules(n.Deny)
 		if err != nil {
-			return out, fmt.Errorf("network.deny: %w", err)
+			return out, fmt.Errorf("%s: %w", p.key("network.deny"), err)
 		}
 		out = out.Tighten(netfilter.NewPolicy(nil, rules))
 	}
@@ -37,11 +45,11 @@ func network(n policy.Network) (netfilter.Policy, error) {
 func (p *Plan) planOverlay(r Request) error {
 	deny, err := seccompnotif.ParseSyscallList(r.Policy.Syscalls.Deny)
 	if err != nil {
-		return fmt.Errorf("syscalls.deny: %w", err)
+		return fmt.Errorf("%s: %w", p.key("syscalls.deny"), err)
 	}
 	allow, err := seccompnotif.ParseSyscallList(r.Policy.Syscalls.Allow)
 	if err != nil {
-		return fmt.Errorf("syscalls.allow: %w", err)
+		return fmt.Errorf("%s: %w", p.key("syscalls.allow"), err)
 	}
 	p.Overlay.NotifyWhen = p.Network.Notifications()
 	p.Overlay.Deny = p.Network.Denials()

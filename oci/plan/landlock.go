@@ -50,6 +50,11 @@ func (p *Plan) planLandlock(r Request) error {
 	if err != nil {
 		return fmt.Errorf("protection: %w", err)
 	}
+	for i, rule := range ruleset.Paths {
+		if rule.Source == "filesystem.read" || rule.Source == "filesystem.write" {
+			ruleset.Paths[i].Source = p.key(rule.Source)
+		}
+	}
 	p.Landlock = &ruleset
 	return nil
 }

@@ -83,7 +83,7 @@ func New(r Request) (*Plan, error) {
 	if p.Root, err = chroot.NewMap(p.mapRequest(r)); err != nil {
 		return nil, err
 	}
-	if p.Network, err = network(r.Policy.Network); err != nil {
+	if p.Network, err = p.network(); err != nil {
 		return nil, err
 	}
 	if err := p.planLandlock(r); err != nil {
@@ -94,6 +94,20 @@ func New(r Request) (*Plan, error) {
 	}
 	p.explain()
 	return p, nil
+}
+
+// key is what to call the first of some keys of the policy that was given: in full where an annotation gave it.
+func (p *Plan) key(names ...string) string {
+	for _, name := range names {
+		sources := p.Policy.Provenance[name]
+		if slices.Contains(sources, policy.FromAnnotation) {
+			return policy.AnnotationPrefix + name
+		}
+		if len(sources) > 0 {
+			return name
+		}
+	}
+	return names[0]
 }
 
 // Supervised says whether the container's policy needs the monitor to answer notifications.

@@ -20,6 +20,7 @@ type Process struct {
 	Umask           uint32       `json:"umask"`
 	Capabilities    Capabilities `json:"capabilities"`
 	NoNewPrivileges bool         `json:"noNewPrivileges"`
+	AppArmor        string       `json:"apparmorProfile,omitempty"`
 	Rlimits         []Rlimit     `json:"rlimits,omitempty"`
 	OOMScoreAdj     *int         `json:"oomScoreAdj,omitempty"`
 	Terminal        bool         `json:"terminal,omitempty"`
@@ -58,7 +59,7 @@ func NewProcess(p *specs.Process, home string) Process {
 	out := Process{
 		Args: p.Args, Env: p.Env, Cwd: path.Clean(p.Cwd),
 		UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, Umask: defaultUmask,
-		NoNewPrivileges: p.NoNewPrivileges, OOMScoreAdj: p.OOMScoreAdj, Terminal: p.Terminal,
+		NoNewPrivileges: p.NoNewPrivileges, AppArmor: p.ApparmorProfile, OOMScoreAdj: p.OOMScoreAdj, Terminal: p.Terminal,
 	}
 	if p.User.Umask != nil {
 		out.Umask = *p.User.Umask

@@ -55,7 +55,9 @@ func (p *Plan) Init(h Held) *Launch {
 	birth := p.Namespaces.birth()
 	l.Options.Namespaces = birth.clone &^ p.Namespaces.Early()
 
+	keepPreserved(s, h.Preserve)
 	enterCgroup(s, h.Cgroup)
+	p.Process.label(s)
 	s.About("start a session")
 	s.Setsid()
 	s.Call("umask", unix.SYS_UMASK, launch.Value(noUmask))
@@ -95,8 +97,10 @@ func (p *Plan) Init(h Held) *Launch {
 func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 	l := &Launch{Program: launch.New()}
 	s := l.Program
+	keepPreserved(s, h.Preserve)
 	// In its cgroup before it is in the container, so that nobody there can hinder it.
 	enterCgroup(s, h.Cgroup)
+	process.label(s)
 	s.About("start a session")
 	s.Setsid()
 	if h.Wait {
@@ -120,6 +124,29 @@ func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 	return l
 }
 
+// keepPreserved leaves the workload the descriptors that its caller wants it to have.
+func keepPreserved(s *launch.Program, n int) {
+	for fd := firstPreserved; fd < firstPreserved+n; fd++ {
+		s.Keep(fd)
+	}
+}
+
+// label says under which AppArmor profile the next execve happens. The file is the host's own /proc: the child has not left its root yet.
+func (p Process) label(s *launch.Program) {
+	if p.AppArmor == "" {
+		return
+	}
+	s.About("process.apparmorProfile %q", p.AppArmor)
+	opened := s.Label("the file is open")
+	file := s.Openat2(launch.CWD, "/proc/self/attr/apparmor/exec", unix.O_WRONLY|unix.O_CLOEXEC, 0, 0).OnSuccess(opened).Ignore(unix.ENOENT).Result("label")
+	// Before security modules could be stacked there was one file for whichever was in force.
+	s.Openat2(launch.CWD, "/proc/self/attr/exec", unix.O_WRONLY|unix.O_CLOEXEC, 0, 0).Into(file)
+	s.Mark(opened)
+	s.Write(file, "exec "+p.AppArmor)
+	s.Close(file)
+	s.About("")
+}
+
 // enterCgroup moves the child; see [cgroup.Entrance] for why it does so itself.
 func enterCgroup(s *launch.Program, tasks []launch.FD) {
 	s.About("enter the cgroup")
@@ -134,7 +161,7 @@ func enterCgroup(s *launch.Program, tasks []launch.FD) {
 func (p *Plan) enter(s *launch.Program, h Held, b birth) {
 	for _, t := range b.join {
 		kind, _ := kindOf(t)
-		s.About("join the %s namespace %s", t, p.Namespaces.Path(specs.LinuxNamespaceType(t)))
+		s.About("linux.namespaces: join the %s namespace %s", t, p.Namespaces.Path(specs.LinuxNamespaceType(t)))
 		s.Setns(h.Namespaces[t], kind.flag, kind.name)
 	}
 	if b.unshare != 0 {
@@ -179,6 +206,9 @@ func (p *Plan) names(s *launch.Program) {
 		s.About("domainname %q", p.Domainname)
 		s.Call("setdomainname", unix.SYS_SETDOMAINNAME, launch.Text(p.Domainname), launch.Value(uint64(len(p.Domainname))))
 	}
+	if p.Namespaces.New(specs.NetworkNamespace) {
+		loopbackUp(s)
+	}
 	keys := make([]string, 0, len(p.Sysctl))
 	for key := range p.Sysctl {
 		keys = append(keys, key)
@@ -188,6 +218,20 @@ func (p *Plan) names(s *launch.Program) {
 		s.About("linux.sysctl[%q]", key)
 		s.WriteFile(launch.CWD, "/proc/sys/"+key, p.Sysctl[key])
 	}
+	s.About("")
+}
+
+// loopbackUp brings the new network namespace's loopback device up, as netdevice(7) describes.
+func loopbackUp(s *launch.Program) {
+	s.About("loopback device")
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		panic(err) // the name is short enough
+	}
+	request.SetUint16(unix.IFF_UP)
+	socket := s.Call("socket", unix.SYS_SOCKET, launch.Flags(unix.AF_INET, "AF_INET"), launch.Flags(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, "SOCK_DGRAM|SOCK_CLOEXEC"), launch.Value(0)).Result("socket")
+	s.Ioctl(socket, "SIOCSIFFLAGS", unix.SIOCSIFFLAGS, launch.Ifreq(request, "{lo, IFF_UP}"))
+	s.Close(socket)
 	s.About("")
 }
 

@@ -2,6 +2,9 @@ package policy
 
 import "slices"
 
+// FromAnnotation is what [Policy.Provenance] calls a source that is an annotation.
+const FromAnnotation = "annotation"
+
 // Policy is what all sources together ask beyond the spec. The zero value asks
 // for nothing. It is a plain value: it can be compared with reflect.DeepEqual,
 // and its JSON form decodes to the same value.

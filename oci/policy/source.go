@@ -23,7 +23,7 @@ func (s source) spell(key string) string {
 // origin is what Policy.Provenance says of a key.
 func (s source) origin(line int) string {
 	if s.kind == onlyAnnotation {
-		return "annotation"
+		return FromAnnotation
 	}
 	return s.file + ":" + strconv.Itoa(line)
 }

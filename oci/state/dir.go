@@ -177,6 +177,16 @@ func (d *Dir) AddFile(name string, data []byte) error {
 // Remove removes the directory with all that is in it, a half-made one too. Hold the lock: that is what keeps two
 // removers, and a creator that reuses the name at once, out of each other's way. A directory that is gone is no error.
 func (d *Dir) Remove() error {
+	const tries = 100 // a creator that is losing its container may still add a file or two
+	for try := 1; ; try++ {
+		err := d.remove()
+		if !errors.Is(err, unix.ENOTEMPTY) || try == tries {
+			return err
+		}
+	}
+}
+
+func (d *Dir) remove() error {
 	list, err := d.open(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {

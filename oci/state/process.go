@@ -68,8 +68,9 @@ func readProcess(pid int) (ProcessFacts, error) {
 // anything, blanks and parentheses too; what follows its last parenthesis does not.
 func parseStat(text []byte) (ProcessFacts, error) {
 	const (
-		state     = 3 - 3 // fields are counted from one; the first after the name is the third
-		startTime = 22 - 3
+		// Fields are counted from one in proc_pid_stat(5); the first after the name is the third, so these are 3 and 22.
+		state     = 0
+		startTime = 19
 	)
 	end := bytes.LastIndexByte(text, ')')
 	if end < 0 {
