@@ -109,10 +109,15 @@ func (o CreateOptions) check(process *specs.Process, detached bool) error {
 	return checkPreserved(o.PreserveFDs)
 }
 
-// checkPreserved sees to it that the descriptors are there that the workload is to keep.
+// checkPreserved sees to it that the descriptors are there that the workload is to keep. This process's own, which are all close-on-exec, are not
+// among them: the workload must never have those.
 func checkPreserved(n int) error {
 	for fd := 3; fd < 3+n; fd++ {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err == nil && flags&unix.FD_CLOEXEC != 0 {
+			err = unix.EBADF
+		}
+		if err != nil {
 			return fmt.Errorf("unable to stat preserved-fd %d (of %d): %w", fd-3, n, err)
 		}
 	}

@@ -168,10 +168,10 @@ func (p *Program) Sync(name string) Sync {
 	return Sync(p.syncs)
 }
 
-// Hop adds a clone3(2) with CLONE_PARENT: the new process goes on with the next step and the old one exits. It is how a program enters a
+// Hop adds a clone(2) with CLONE_PARENT: the new process goes on with the next step and the old one exits. It is how a program enters a
 // PID or time namespace, which a task can only have its children do.
 func (p *Program) Hop() {
-	p.add(step{operation: opHop, name: "clone3"})
+	p.add(step{operation: opHop, name: "clone"})
 }
 
 // ExpectByte fails with e unless the first byte of buffer, which an earlier call has filled, is want.
@@ -217,7 +217,7 @@ func (s step) String() string {
 	case opSync:
 		return fmt.Sprintf("sync %d: %s", s.number, s.name)
 	case opHop:
-		return "hop: clone3(CLONE_PARENT), the old process exits"
+		return "hop: clone(CLONE_PARENT), the old process exits"
 	case opExpect:
 		return fmt.Sprintf("expect(%s starts with %q)", s.args[0], rune(s.args[1].value))
 	case opFail:

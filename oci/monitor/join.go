@@ -6,7 +6,6 @@ import (
 	"os"
 	"strconv"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/oci/cgroup"
@@ -44,7 +43,6 @@ func Join(r JoinRequest) (pid int, pidfd *os.File, err error) {
 		return 0, nil, err
 	}
 	l := r.Plan.Exec(h.Held, r.Process, own)
-	l.Options.PIDNamespace = h.pidNamespace
 	if h.into > 0 {
 		l.Options.Cgroup = h.into
 	}
@@ -63,8 +61,13 @@ func Join(r JoinRequest) (pid int, pidfd *os.File, err error) {
 }
 
 func (r JoinRequest) walk(child *launch.Child, l *plan.Launch) error {
+	first := child.PID
 	for {
 		at, err := child.Wait()
+		if child.PID != first && first > 0 {
+			_, _ = unix.Wait4(first, nil, 0, nil) // it has made its successor in the PID namespace, and is gone
+			first = 0
+		}
 		if err != nil {
 			return err
 		}
@@ -127,13 +130,6 @@ func (r JoinRequest) hold() (h held, err error) {
 	}
 	h.enter(entrance)
 	h.Wait = r.Cgroup.NeedsPID()
-	if r.Plan.Namespaces.Has(specs.PIDNamespace) {
-		h.pidNamespace, err = os.Open("/proc/" + strconv.Itoa(r.InitPID) + "/ns/pid")
-		if err != nil {
-			return h, err
-		}
-		h.files = append(h.files, h.pidNamespace)
-	}
 	if r.Plan.Landlock != nil && !r.Plan.Common() {
 		ruleset, err := r.Monitor.Ruleset()
 		if err != nil {

@@ -55,7 +55,7 @@ func (p *Plan) Init(h Held) *Launch {
 	birth := p.Namespaces.birth()
 	l.Options.Namespaces = birth.clone &^ p.Namespaces.Early()
 
-	keepPreserved(s, h.Preserve)
+	preserve(s, h.Preserve)
 	enterCgroup(s, h.Cgroup)
 	p.Process.label(s)
 	s.About("start a session")
@@ -87,22 +87,23 @@ func (p *Plan) Init(h Held) *Launch {
 		chroot.ReopenNull(s, root, h.Null...)
 	}
 	h.Sources.Finish(s, root)
-	p.confine(l, h, p.Process, slave)
+	if p.Process.Terminal {
+		takeTerminal(s, slave)
+	}
+	p.confine(l, h, p.Process)
+	s.CloseOnExec(firstPreserved + h.Preserve)
 	l.Parked = s.Sync("parked before execve")
 	p.execute(s, h, p.Process)
 	return l
 }
 
-// Exec is the launch program of a process that joins the container.
+// Exec is the launch program of a process that joins the container. Where the container has a PID namespace, the process gets into it last, when it has
+// nothing left that a process there, which may trace it, does not have itself: neither the host's root and descriptors nor capabilities.
 func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 	l := &Launch{Program: launch.New()}
 	s := l.Program
-	keepPreserved(s, h.Preserve)
-	// In its cgroup before it is in the container, so that nobody there can hinder it.
-	enterCgroup(s, h.Cgroup)
+	preserve(s, h.Preserve)
 	process.label(s)
-	s.About("start a session")
-	s.Setsid()
 	if h.Wait {
 		l.Born = s.Sync("ready to join")
 	}
@@ -118,14 +119,27 @@ func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 		l.HasTerminal = true
 		l.Terminal, slave = chroot.Terminal(s, launch.CWD, process.UID, process.ConsoleSize)
 	}
-	p.confine(l, h, process, slave)
+	p.confine(l, h, process)
+	if p.Namespaces.Has(specs.PIDNamespace) {
+		s.About("enter the PID namespace")
+		s.Hop()
+	}
+	// After the hop: a container at the limit of its cgroup's processes can be joined all the same. The kernel asks who opened the files, not who writes.
+	enterCgroup(s, h.Cgroup)
+	s.About("start a session")
+	s.Setsid()
+	if process.Terminal {
+		takeTerminal(s, slave)
+	}
+	s.About("")
+	s.CloseOnExec(firstPreserved + h.Preserve)
 	l.Parked = s.Sync("parked before execve")
 	p.execute(s, h, process)
 	return l
 }
 
-// keepPreserved leaves the workload the descriptors that its caller wants it to have.
-func keepPreserved(s *launch.Program, n int) {
+// preserve leaves the workload the descriptors that its caller wants it to have.
+func preserve(s *launch.Program, n int) {
 	for fd := firstPreserved; fd < firstPreserved+n; fd++ {
 		s.Keep(fd)
 	}
@@ -235,16 +249,19 @@ func loopbackUp(s *launch.Program) {
 	s.About("")
 }
 
-// confine makes the child what the workload is to be, up to the last moment.
-func (p *Plan) confine(l *Launch, h Held, process Process, slave launch.FD) {
-	s := l.Program
-	if process.Terminal {
-		s.About("terminal")
-		s.Ioctl(slave, "TIOCSCTTY", unix.TIOCSCTTY, launch.Value(0))
-		for fd := 0; fd <= 2; fd++ {
-			s.Dup3(slave, fd)
-		}
+// takeTerminal makes the terminal the child's controlling one and its standard streams. The child leads a session.
+func takeTerminal(s *launch.Program, slave launch.FD) {
+	s.About("terminal")
+	s.Ioctl(slave, "TIOCSCTTY", unix.TIOCSCTTY, launch.Value(0))
+	for fd := 0; fd <= 2; fd++ {
+		s.Dup3(slave, fd)
 	}
+	s.About("")
+}
+
+// confine makes the child what the workload is to be, up to the last moment.
+func (p *Plan) confine(l *Launch, h Held, process Process) {
+	s := l.Program
 	s.Call("umask", unix.SYS_UMASK, launch.Value(uint64(process.Umask)))
 	if h.SessionKey != "" {
 		s.About("session keyring")
@@ -281,7 +298,6 @@ func (p *Plan) confine(l *Launch, h Held, process Process, slave launch.FD) {
 	s.ExpectByte(cwd, '/', unix.EPERM)
 	findProgram(s, process)
 	s.About("")
-	s.CloseOnExec(firstPreserved + h.Preserve)
 }
 
 // firstPreserved is the descriptor after the standard three.
@@ -405,8 +421,8 @@ func (n Namespaces) Joined(user bool) (uint64, string) {
 	var names []string
 	for _, ns := range n {
 		kind, _ := kindOf(ns.Type)
-		if kind.flag == unix.CLONE_NEWPID || kind.flag == unix.CLONE_NEWUSER && !user {
-			continue // the child is born in the PID namespace
+		if kind.flag == unix.CLONE_NEWUSER && !user {
+			continue
 		}
 		flags |= kind.flag
 		names = append(names, kind.name)
