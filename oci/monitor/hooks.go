@@ -45,17 +45,62 @@ func (m *Monitor) run(kind hooks.Kind, status specs.ContainerState) error {
 		return nil
 	}
 	var options []hooks.Option
-	if kind.InContainer() {
+	switch {
+	case kind == hooks.StartContainer:
+		options = append(options, hooks.With(m.spawnInside))
+	case kind.InContainer():
 		options = append(options, hooks.With(m.spawner(kind)))
 	}
 	if kind == hooks.StartContainer {
 		options = append(options, hooks.DefaultEnv(m.request.Plan.Process.Env))
 	}
-	return hooks.Run(context.Background(), kind, list, m.hookState(status), options...)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if m.request.Caller != nil && status == specs.StateCreating {
+		// A creation whose caller has gone is given up: nobody waits for a hook that hangs.
+		defer m.request.Caller.OnGone(cancel)()
+	}
+	return hooks.Run(ctx, kind, list, m.hookState(status), options...)
 }
 
-// spawner starts hooks in the container's namespaces: with the host's root as the container sees it before the pivot, or with
-// the container's.
+// spawnInside starts a hook whose program is the container's own: whoever made the image has written it, so it gets what the container's process gets, and
+// nothing more.
+func (m *Monitor) spawnInside(c *hooks.Command) (hooks.Process, error) {
+	process := m.request.Plan.Process
+	process.Path, process.Args, process.Env, process.Terminal = c.Path, c.Args, c.Env, false
+	pid, pidfd, err := Join(JoinRequest{
+		Plan: m.request.Plan, Process: process, InitPID: m.pid, Init: m.init, Cgroup: m.request.Cgroup, Monitor: inProcess{m},
+		FilterCache: m.request.FilterCache, Streams: []*os.File{c.Stdin, c.Stdout, c.Stderr},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &hookProcess{pid: pid, close: pidfd.Close}, nil
+}
+
+// inProcess is the monitor for what it starts itself.
+type inProcess struct{ *Monitor }
+
+func (m inProcess) Ruleset() (*os.File, error) {
+	if m.ruleset == nil {
+		return nil, nil
+	}
+	fd, err := unix.FcntlInt(m.ruleset.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("fcntl(F_DUPFD_CLOEXEC): %w", err)
+	}
+	return os.NewFile(uintptr(fd), "ruleset"), nil
+}
+
+func (m inProcess) Listen(listener *os.File) error {
+	fd, err := unix.FcntlInt(listener.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("fcntl(F_DUPFD_CLOEXEC): %w", err)
+	}
+	return m.supervise(os.NewFile(uintptr(fd), "listener")) // which closes it
+}
+
+// spawner starts hooks in the container's namespaces, with the host's root as the container sees it before the pivot.
 func (m *Monitor) spawner(kind hooks.Kind) hooks.Spawner {
 	return func(c *hooks.Command) (hooks.Process, error) {
 		p := m.request.Plan
@@ -95,7 +140,10 @@ func (m *Monitor) spawner(kind hooks.Kind) hooks.Spawner {
 		if err != nil {
 			return nil, err
 		}
-		h := &hookProcess{child}
+		h := &hookProcess{pid: child.PID, close: func() error {
+			child.Close()
+			return child.PIDFD.Close()
+		}}
 		if _, err := child.Wait(); err != nil {
 			_ = h.Wait() // only to reap it
 			return nil, err
@@ -105,15 +153,17 @@ func (m *Monitor) spawner(kind hooks.Kind) hooks.Spawner {
 }
 
 // hookProcess is a hook that runs in the container.
-type hookProcess struct{ child *launch.Child }
+type hookProcess struct {
+	pid   int
+	close func() error
+}
 
 // Wait implements [hooks.Process].
 func (h *hookProcess) Wait() error {
-	defer h.child.Close()
-	defer h.child.PIDFD.Close()
+	defer func() { _ = h.close() }() // descriptors that hold nothing back
 	var status unix.WaitStatus
 	for {
-		_, err := unix.Wait4(h.child.PID, &status, 0, nil)
+		_, err := unix.Wait4(h.pid, &status, 0, nil)
 		if err == unix.EINTR {
 			continue
 		}
@@ -132,4 +182,4 @@ func (h *hookProcess) Wait() error {
 }
 
 // Kill implements [hooks.Process].
-func (h *hookProcess) Kill() { _ = unix.Kill(-h.child.PID, unix.SIGKILL) } // it may have ended
+func (h *hookProcess) Kill() { _ = unix.Kill(-h.pid, unix.SIGKILL) } // it may have ended

@@ -39,22 +39,36 @@ func idMap(mappings []specs.LinuxIDMapping) []byte {
 	return []byte(b.String())
 }
 
-// setLimits gives a waiting child what only a process outside its user namespace may.
-func setLimits(pid int, p plan.Process) error {
-	for _, limit := range p.Rlimits {
-		value := unix.Rlimit{Cur: limit.Soft, Max: limit.Hard}
-		if err := unix.Prlimit(pid, limit.Resource(), &value, nil); err != nil {
-			return fmt.Errorf("process.rlimits: %s: prlimit: %w", limit.Type, err)
-		}
+// raiseLimits raises this process's own hard limits, which its children inherit, to those of a process to be made. The child sets its limits itself
+// when it has nothing left to do that they could hinder, and cannot raise them any more by then. Like runc, a process without a limit of open
+// files of its own gets all that the runtime has.
+func raiseLimits(limits []plan.Rlimit) error {
+	var own unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &own); err == nil && own.Cur != own.Max {
+		own.Cur = own.Max
+		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &own) // more than needed
 	}
-	if p.OOMScoreAdj != nil {
-		return setOOMScore(pid, *p.OOMScoreAdj)
+	for _, limit := range limits {
+		if err := unix.Getrlimit(limit.Resource(), &own); err != nil {
+			return fmt.Errorf("process.rlimits: %s: getrlimit: %w", limit.Type, err)
+		}
+		if limit.Hard <= own.Max {
+			continue
+		}
+		own.Max = limit.Hard
+		if err := unix.Setrlimit(limit.Resource(), &own); err != nil {
+			return fmt.Errorf("process.rlimits: %s: setrlimit: %w", limit.Type, err)
+		}
 	}
 	return nil
 }
 
-// setOOMScore writes oom_score_adj, unless it is what is wanted already: lowering it takes a privilege that the runtime may lack.
-func setOOMScore(pid, score int) error {
+// setOOMScore writes a waiting child's oom_score_adj, if the spec has one, unless it is what is wanted already: lowering it takes a privilege that the runtime may lack.
+func setOOMScore(pid int, wanted *int) error {
+	if wanted == nil {
+		return nil
+	}
+	score := *wanted
 	file := "/proc/" + strconv.Itoa(pid) + "/oom_score_adj"
 	err := os.WriteFile(file, []byte(strconv.Itoa(score)), 0)
 	if err == nil {

@@ -21,10 +21,15 @@ type JoinRequest struct {
 	InitPID int
 	Init    *os.File
 	Cgroup  *cgroup.Manager
-	Monitor Client
+	Monitor interface {
+		Ruleset() (*os.File, error)
+		Listen(*os.File) error
+	}
 
 	PreserveFDs int
 	FilterCache string
+	// Streams become the process's standard ones; nil leaves it the caller's.
+	Streams []*os.File
 	// Console takes the master of the process's terminal, where it has one.
 	Console func(master *os.File) error
 	// Started is called when the process is there and has not run its program yet; an error ends it.
@@ -45,6 +50,9 @@ func Join(r JoinRequest) (pid int, pidfd *os.File, err error) {
 	l := r.Plan.Exec(h.Held, r.Process, own)
 	if h.into > 0 {
 		l.Options.Cgroup = h.into
+	}
+	if err := raiseLimits(r.Process.Rlimits); err != nil {
+		return 0, nil, err
 	}
 	child, err := launch.Start(l.Program, l.Options)
 	if err != nil {
@@ -91,7 +99,7 @@ func (r JoinRequest) walk(child *launch.Child, l *plan.Launch) error {
 
 // parked puts the process under the container's monitor before it runs anything.
 func (r JoinRequest) parked(child *launch.Child, l *plan.Launch) error {
-	if err := setLimits(child.PID, r.Process); err != nil {
+	if err := setOOMScore(child.PID, r.Process.OOMScoreAdj); err != nil {
 		return err
 	}
 	if l.HasListener {
@@ -114,6 +122,9 @@ func (r JoinRequest) parked(child *launch.Child, l *plan.Launch) error {
 			return err
 		}
 	}
+	if r.Started == nil {
+		return nil
+	}
 	return r.Started(child.PID)
 }
 
@@ -121,6 +132,9 @@ func (r JoinRequest) parked(child *launch.Child, l *plan.Launch) error {
 func (r JoinRequest) hold() (h held, err error) {
 	h.Preserve = r.PreserveFDs
 	h.Container = launch.Inherited(int(r.Init.Fd()), "container")
+	for _, f := range r.Streams {
+		h.Streams = append(h.Streams, launch.Inherited(int(f.Fd()), "stream"))
+	}
 	entrance, err := r.Cgroup.EnterBeside(r.InitPID)
 	if errors.Is(err, unix.ENOENT) {
 		return h, fmt.Errorf("cgroup of the container: %w", err)
@@ -139,7 +153,10 @@ func (r JoinRequest) hold() (h held, err error) {
 			return h, errors.New("the container's monitor has no Landlock ruleset to give")
 		}
 		h.files = append(h.files, ruleset)
-		if err := r.Plan.Landlock.AddOpened(int(ruleset.Fd()), 0, 1, 2); err != nil {
+		if r.Streams == nil {
+			err = r.Plan.Landlock.AddOpened(int(ruleset.Fd()), 0, 1, 2)
+		}
+		if err != nil {
 			return h, err
 		}
 		fd := launch.Inherited(int(ruleset.Fd()), "ruleset")

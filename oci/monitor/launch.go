@@ -40,6 +40,9 @@ func Launch(r Request) (m *Monitor, err error) {
 	if held.into > 0 {
 		l.Options.Cgroup = held.into
 	}
+	if err := raiseLimits(r.Plan.Process.Rlimits); err != nil {
+		return m, err
+	}
 	child, err := launch.Start(l.Program, l.Options)
 	if err != nil {
 		return m, err
@@ -112,7 +115,7 @@ func (m *Monitor) walk(l *plan.Launch) error {
 // mounted is the moment between the container's tree and the loss of the old root.
 func (m *Monitor) mounted(l *plan.Launch) error {
 	p := m.request.Plan
-	if err := setLimits(m.pid, p.Process); err != nil {
+	if err := setOOMScore(m.pid, p.Process.OOMScoreAdj); err != nil {
 		return err
 	}
 	if m.ruleset != nil {

@@ -19,10 +19,12 @@ func (m *Monitor) Start() error {
 	if m.started {
 		return ErrStarted
 	}
+	m.started = true
 	if err := m.hooksBeforeStart(); err != nil {
+		// As the runtime specification has it, a container whose hooks fail is stopped.
+		_ = m.Signal(unix.SIGKILL)
 		return err
 	}
-	m.started = true
 	// From here on the process is somebody's program: what says so must be on record before it can do anything.
 	if err := m.request.Started(); err != nil {
 		return err
@@ -42,7 +44,6 @@ func (m *Monitor) Start() error {
 		return fmt.Errorf("the container's init stopped at an unexpected point (%d)", at)
 	}
 	if err := m.hooksAfterStart(); err != nil {
-		// As the runtime specification has it, a container whose hooks fail is stopped.
 		_ = m.Signal(unix.SIGKILL)
 		return err
 	}

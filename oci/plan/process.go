@@ -11,6 +11,7 @@ import (
 
 // Process is the identity and the limits of one process of the container, resolved.
 type Process struct {
+	Path            string       `json:"-"` // of the program, where it is not to be found by Args[0]
 	Args            []string     `json:"args"`
 	Env             []string     `json:"env"`
 	Cwd             string       `json:"cwd"`
@@ -115,6 +116,9 @@ func environment(env []string, home string) []string {
 
 // Candidates are the paths at which the process's program may be, in the order of its PATH.
 func (p Process) Candidates() []string {
+	if p.Path != "" {
+		return []string{p.Path}
+	}
 	name := p.Args[0]
 	if strings.Contains(name, "/") {
 		return []string{name}

@@ -23,6 +23,7 @@ type Held struct {
 	Spec       []unix.SockFilter    // the spec's own filter, nil where it has none
 	SpecFlags  uint64               // of seccomp(2) for the spec's filter
 	Null       []int                // standard descriptors that are the host's /dev/null
+	Streams    []launch.FD          // to become the standard streams, for exec
 	Preserve   int                  // descriptors from 3 up that the workload keeps
 	SessionKey string               // name of the session keyring, "" to leave it
 	Wait       bool                 // the parent has something to do before the child goes on from its birth
@@ -91,7 +92,7 @@ func (p *Plan) Init(h Held) *Launch {
 		takeTerminal(s, slave)
 	}
 	p.confine(l, h, p.Process)
-	s.CloseOnExec(firstPreserved + h.Preserve)
+	p.seal(l, h, p.Process)
 	l.Parked = s.Sync("parked before execve")
 	p.execute(s, h, p.Process)
 	return l
@@ -131,8 +132,11 @@ func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 	if process.Terminal {
 		takeTerminal(s, slave)
 	}
+	for number, stream := range h.Streams {
+		s.Dup3(stream, number)
+	}
 	s.About("")
-	s.CloseOnExec(firstPreserved + h.Preserve)
+	p.seal(l, h, process)
 	l.Parked = s.Sync("parked before execve")
 	p.execute(s, h, process)
 	return l
@@ -277,19 +281,7 @@ func (p *Plan) confine(l *Launch, h Held, process Process) {
 		s.About("Landlock")
 		s.RestrictSelf(*h.Ruleset)
 	}
-	if h.Overlay != nil {
-		s.About("overlay filter")
-		flags, text := uint64(0), "0"
-		if p.Supervised() {
-			flags, text = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, "NEW_LISTENER|WAIT_KILLABLE_RECV"
-			l.HasListener = true
-		}
-		step := s.Filter(flags, text, h.Overlay)
-		if l.HasListener {
-			l.Listener = step.Result("listener")
-		}
-	}
-	identity(s, process, h.Spec != nil && !process.NoNewPrivileges, p.DenySetgroups)
+	identity(s, process, h.keepsAdmin(process), p.DenySetgroups)
 	s.About("process.cwd %s", process.Cwd)
 	s.Chdir(process.Cwd)
 	// A working directory outside the root shows as "(unreachable)...": no leaked descriptor may have led there.
@@ -302,6 +294,51 @@ func (p *Plan) confine(l *Launch, h Held, process Process) {
 
 // firstPreserved is the descriptor after the standard three.
 const firstPreserved = 3
+
+// seal is the last of what happens before the child is parked: what comes after it is under the overlay filter, and must be allowed by it.
+func (p *Plan) seal(l *Launch, h Held, process Process) {
+	s := l.Program
+	s.About("process.rlimits")
+	late := -1
+	for i, r := range process.Rlimits {
+		if r.Type == openFiles && p.Supervised() {
+			late = i // the listener still needs a number
+			continue
+		}
+		limit(s, r)
+	}
+	s.About("")
+	s.CloseOnExec(firstPreserved + h.Preserve)
+	s.About("signal mask")
+	s.Unblock()
+	if h.Overlay != nil {
+		s.About("overlay filter")
+		flags, text := uint64(0), "0"
+		if p.Supervised() {
+			flags, text = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, "NEW_LISTENER|WAIT_KILLABLE_RECV"
+			l.HasListener = true
+		}
+		step := s.Filter(flags, text, h.Overlay)
+		if l.HasListener {
+			l.Listener = step.Result("listener")
+		}
+	}
+	if late >= 0 {
+		s.About("process.rlimits")
+		limit(s, process.Rlimits[late])
+	}
+	s.About("")
+}
+
+// limit sets one limit of the child's, for good. That takes no privilege: the parent's own hard limit has been raised to it before.
+func limit(s *launch.Program, r Rlimit) {
+	s.Setrlimit(r.Type, r.Resource(), unix.Rlimit{Cur: r.Soft, Max: r.Hard})
+}
+
+// keepsAdmin says whether CAP_SYS_ADMIN stays until the filters are there: without no_new_privs they cannot be installed without it.
+func (h Held) keepsAdmin(process Process) bool {
+	return (h.Overlay != nil || h.Spec != nil) && !process.NoNewPrivileges
+}
 
 // makeCwd makes the working directory where the image lacks it, as runc does. What cannot be made is found out by chdir.
 func makeCwd(s *launch.Program, cwd string) {
@@ -325,7 +362,7 @@ const (
 )
 
 // identity switches to the process's user and capabilities. keepAdmin leaves CAP_SYS_ADMIN in place: without no_new_privs
-// the spec's filter, which comes last, cannot be installed without it.
+// the filters, which come last, cannot be installed without it.
 func identity(s *launch.Program, process Process, keepAdmin, denySetgroups bool) {
 	c := process.Capabilities
 	s.About("process.capabilities.bounding")
@@ -362,6 +399,9 @@ func identity(s *launch.Program, process Process, keepAdmin, denySetgroups bool)
 // findProgram fails, in the words that tools look for, where the program cannot be executed: create is to say so, not start.
 func findProgram(s *launch.Program, process Process) {
 	name := process.Args[0]
+	if process.Path != "" {
+		name = process.Path
+	}
 	found := s.Label("the program is there")
 	single := strings.Contains(name, "/")
 	for _, candidate := range process.Candidates() {
@@ -388,16 +428,13 @@ func findProgram(s *launch.Program, process Process) {
 
 // execute is what happens after the word to start.
 func (p *Plan) execute(s *launch.Program, h Held, process Process) {
-	s.About("signal mask")
-	s.Unblock()
 	if h.Spec != nil {
 		s.About("linux.seccomp")
 		s.Filter(h.SpecFlags, "spec", h.Spec)
-		c := process.Capabilities
-		if !process.NoNewPrivileges && (c.Effective&sysAdmin == 0 || c.Permitted&sysAdmin == 0) {
-			s.About("process.capabilities")
-			s.Capset(c.Effective, c.Permitted, c.Inheritable)
-		}
+	}
+	if c := process.Capabilities; h.keepsAdmin(process) && (c.Effective&sysAdmin == 0 || c.Permitted&sysAdmin == 0) {
+		s.About("process.capabilities")
+		s.Capset(c.Effective, c.Permitted, c.Inheritable)
 	}
 	argv := launch.Strings(process.Args, "args")
 	env := launch.Strings(process.Env, "environment")
