@@ -28,14 +28,17 @@ func (e *Egress) connect(c *seccompnotif.Call) seccompnotif.Action {
 // connectOnce judges and makes the connection. With mayBlock false it returns true where that takes time: what is done by then
 // is no harm to do again.
 func (e *Egress) connectOnce(c *seccompnotif.Call, m *scratch, mayBlock bool) (_ unix.Errno, blocks bool) {
+	sa, unreadable := m.readName(c, c.Arg(1), int(int32(c.Arg(2))))
+	if unreadable == 0 && e.refusedUnseen(c, sa) {
+		return deniedErrno, false
+	}
 	s, errno := openSocket(c, int(int32(c.Arg(0))))
-	if errno != 0 {
+	if errno != 0 { // comes before what is wrong with the address, as in the kernel
 		return errno, false
 	}
 	defer s.close()
-	sa, errno := m.readName(c, c.Arg(1), int(int32(c.Arg(2))))
-	if errno != 0 {
-		return errno, false
+	if unreadable != 0 {
+		return unreadable, false
 	}
 	switch {
 	case s.isInet():

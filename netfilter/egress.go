@@ -2,7 +2,6 @@ package netfilter
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"sync"
 
@@ -11,44 +10,11 @@ import (
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
 
-// Denial is a call that was refused, for the log.
-type Denial struct {
-	PID      int        // thread id of the caller in the supervisor's pid namespace
-	Syscall  string     // "connect", "sendto", "sendmsg" or "sendmmsg"
-	Protocol string     // "tcp", "udp", "icmp", or what no rule can allow: "raw", "mptcp", "packet", "vsock", ...
-	Addr     netip.Addr // the destination; the zero value if it has no IP address
-	Port     uint16
-	Verdict  Verdict // why, where rules were asked
-	Because  string  // why, where they were not; else empty
-}
-
-// Reason says in a few words why the call was refused.
-func (d Denial) Reason() string {
-	if d.Because != "" {
-		return d.Because
-	}
-	return d.Verdict.Reason()
-}
-
-// String describes the denial in one line.
-func (d Denial) String() string {
-	to := ""
-	switch {
-	case !d.Addr.IsValid():
-	case d.Protocol == ICMP.String():
-		to = " to " + d.Addr.String()
-	default:
-		to = " to " + netip.AddrPortFrom(d.Addr, d.Port).String()
-	}
-	return fmt.Sprintf("%s (%s)%s by thread %d: %s", d.Syscall, d.Protocol, to, d.PID, d.Reason())
-}
-
 // EgressConfig is what [NewEgress] needs to know.
 type EgressConfig struct {
 	Policy Policy
-	// OnDenial, if not nil, is told of each denial. It is called on the listener's thread and by workers, several at a time,
-	// so it must be quick and safe for concurrent use.
-	OnDenial func(Denial)
+	// Denials, if not nil, records what is refused.
+	Denials DenialLog
 	// SharedAbstract permits connects and sends on the guest's behalf to abstract Unix sockets of the supervisor's own network
 	// namespace. A guest in that namespace would otherwise reach the host's abstract sockets past its Landlock scope, which
 	// does not bind the supervisor. It is for guests that may reach them anyway.
@@ -58,7 +24,7 @@ type EgressConfig struct {
 // Egress judges and carries out the calls of [Policy.Notifications]. It is safe for concurrent use.
 type Egress struct {
 	policy   Policy
-	onDenial func(Denial)
+	denials  DenialLog
 	host     host
 	abstract bool
 }
@@ -70,7 +36,7 @@ func NewEgress(config EgressConfig) (*Egress, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Egress{config.Policy, config.OnDenial, host, config.SharedAbstract}, nil
+	return &Egress{config.Policy, config.Denials, host, config.SharedAbstract}, nil
 }
 
 // Close releases the descriptors that e holds. No handler may run any more.
@@ -90,30 +56,6 @@ func (e *Egress) Handlers() map[int]seccompnotif.Handler {
 func (e *Egress) Register(table *seccompnotif.TableBuilder) {
 	for nr, handler := range e.Handlers() {
 		table.Handle(nr, handler)
-	}
-}
-
-// deniedErrno is what a denied destination fails with.
-const deniedErrno = unix.EACCES
-
-// refuse reports a denial and returns its errno.
-func (e *Egress) refuse(c *seccompnotif.Call, s *socket, to netip.AddrPort, verdict Verdict, because string) unix.Errno {
-	if e.onDenial != nil {
-		e.onDenial(Denial{c.PID(), callName(c), s.protocolName(), to.Addr(), to.Port(), verdict, because})
-	}
-	return deniedErrno
-}
-
-func callName(c *seccompnotif.Call) string {
-	switch c.Syscall() {
-	case unix.SYS_CONNECT:
-		return "connect"
-	case unix.SYS_SENDTO:
-		return "sendto"
-	case unix.SYS_SENDMSG:
-		return "sendmsg"
-	default:
-		return "sendmmsg"
 	}
 }
 

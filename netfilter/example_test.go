@@ -32,8 +32,8 @@ func Example() {
 	fmt.Println("notified:", policy.Notified())
 
 	egress, err := netfilter.NewEgress(netfilter.EgressConfig{
-		Policy:   policy,
-		OnDenial: func(d netfilter.Denial) { log.Print(d) },
+		Policy:  policy,
+		Denials: netfilter.DenialFunc(func(d netfilter.Denial) { log.Print(d) }),
 	})
 	if err != nil {
 		log.Fatal(err)

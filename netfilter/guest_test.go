@@ -182,13 +182,13 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	config := EgressConfig{Policy: p, OnDenial: func(d Denial) {
+	config := EgressConfig{Policy: p, Denials: DenialFunc(func(d Denial) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.denials = append(g.denials, d)
-	}}
+	})}
 	if o.quiet {
-		config.OnDenial = nil
+		config.Denials = nil
 	}
 	egress, err := NewEgress(config)
 	if err != nil {

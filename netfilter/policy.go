@@ -121,6 +121,16 @@ func (p Policy) Judge(protocol Protocol, addr netip.Addr, port uint16) Verdict {
 	return Verdict{Allowed: true}
 }
 
+// deniesAll tells whether a destination is denied for every protocol. It does not allocate.
+func (p Policy) deniesAll(addr netip.Addr, port uint16) bool {
+	for protocol := range protocolCount {
+		if p.Allows(protocol, addr, port) {
+			return false
+		}
+	}
+	return true
+}
+
 // Unrestricted tells whether the policy has neither allow layers nor deny rules.
 func (p Policy) Unrestricted() bool { return len(p.layers) == 0 && len(p.deny.rules) == 0 }
 

@@ -47,6 +47,19 @@ func inet6(sa []byte) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(sa[portOffset:])), true
 }
 
+// inetAddress reads an address by its family, as any socket that takes it for an IPv4 or IPv6 address would. False means that
+// it is of another family, or too short.
+func inetAddress(sa []byte) (netip.AddrPort, bool) {
+	switch fam, _ := family(sa); fam {
+	case unix.AF_INET:
+		return inet4(sa)
+	case unix.AF_INET6:
+		return inet6(sa)
+	default:
+		return netip.AddrPort{}, false
+	}
+}
+
 // setAddr overwrites the address, but not the port, of a struct sockaddr_in or sockaddr_in6 that inet4 or inet6 has read.
 func setAddr(sa []byte, addr netip.Addr) {
 	if addr.Is4() {

@@ -249,7 +249,7 @@ func (c *container) decideAndLaunch(o CreateOptions, asked policy.Policy, wait f
 		Plan: c.plan, Hooks: c.bundle.Spec.Hooks, Cgroup: c.cgroup, Entrance: wait, Caller: c.caller,
 		State:       specs.State{Version: specs.Version, ID: c.dir.ID(), Bundle: c.bundle.Path, Annotations: c.bundle.Spec.Annotations},
 		PreserveFDs: o.PreserveFDs, NewKeyring: !o.NoNewKeyring, FilterCache: c.runtime.filterCache(),
-		Meanwhile: c.furnish, Console: console, Started: c.markStarted, Denied: c.denials.add, Log: c.runtime.Log,
+		Meanwhile: c.furnish, Console: console, Started: c.markStarted, Denials: c.denials, Log: c.runtime.Log,
 	})
 	return err
 }

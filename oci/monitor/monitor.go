@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/oci/caller"
 	"github.com/sandlock/sandlock-runtime/oci/cgroup"
 	"github.com/sandlock/sandlock-runtime/oci/launch"
@@ -41,9 +42,9 @@ type Request struct {
 	Console func(master *os.File) error
 	// Started is told that the first process is about to run its program; an error keeps it from that.
 	Started func() error
-	// Denied is told of each denial. It must be quick and safe for concurrent use.
-	Denied func(Denial)
-	Log    *logrus.Logger
+	// Denials records what the policy refuses.
+	Denials netfilter.DenialLog
+	Log     *logrus.Logger
 }
 
 // Monitor is a container in the hands of its monitor. Its methods are safe for concurrent use once [Launch] has returned.

@@ -38,7 +38,7 @@ func (m *Monitor) newSupervisor() error {
 	table := seccompnotif.NewTable()
 	if len(p.Network.Notifications()) > 0 {
 		egress, err := netfilter.NewEgress(netfilter.EgressConfig{
-			Policy: p.Network, OnDenial: m.request.Denied,
+			Policy: p.Network, Denials: m.request.Denials,
 			SharedAbstract: !p.Namespaces.Has(specs.NetworkNamespace) && !scoped(p),
 		})
 		if err != nil {
