@@ -39,6 +39,11 @@ func (s *Sources) openMasks() error {
 	if s.null, err = s.hold(cloneTree(unix.AT_FDCWD, "/dev/null", false, false)); err != nil {
 		return fmt.Errorf("/dev/null: %w", err)
 	}
+	// It is the host's: the container must not change its mode, owner or attributes. The device itself can be read and written on a read-only mount.
+	const attributes = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+	if err := setAttributes(s.null, unix.MountAttr{Attr_set: attributes}, false); err != nil {
+		return fmt.Errorf("/dev/null: %w", err)
+	}
 	return mustBeNull(s.null)
 }
 
