@@ -70,6 +70,11 @@ func (r *Runtime) create(id string, o CreateOptions, detached, start bool) (c *c
 	if c.bundle, err = bundle.Load(o.Bundle); err != nil {
 		return nil, err
 	}
+	if plan.Exposed(c.bundle.Spec) {
+		if err := caller.Seal(c.caller); err != nil {
+			return nil, err
+		}
+	}
 	for _, warning := range c.bundle.Warnings {
 		r.Log.Warn(warning)
 	}

@@ -71,7 +71,7 @@ func (r *Runtime) Exec(id string, o ExecOptions) (exitCode int, err error) {
 		return 0, err
 	}
 	return e.run(monitor.JoinRequest{
-		Plan: p, Process: plan.NewProcess(process, home), InitPID: record.Init.PID, Init: init, Cgroup: group, Monitor: client(dir),
+		Plan: p, Process: plan.NewProcess(process, home), InitPID: record.Init.PID, Init: init, Running: record.Started, Cgroup: group, Monitor: client(dir),
 		PreserveFDs: o.PreserveFDs, FilterCache: r.filterCache(), Console: console,
 		Started: func(pid int) error { return writePidFile(o.PidFile, pid) },
 	})

@@ -22,6 +22,7 @@ import (
 // Process is the calling process, as the monitor sees it. Its methods are safe for concurrent use.
 type Process struct {
 	socket *os.File
+	fd     int           // of socket; os.File.Fd would make it blocking
 	gone   chan struct{} // closed when the calling process has ended, or been let go of
 
 	mu    sync.Mutex
@@ -38,7 +39,7 @@ func Find() *Process {
 	C.caller_socket = -1
 	// Non-blocking, so that the runtime's poller waits on it. An error shows at the first use.
 	_ = unix.SetNonblock(fd, true)
-	p := &Process{socket: os.NewFile(uintptr(fd), "caller"), gone: make(chan struct{}), ended: make(map[int]unix.WaitStatus)}
+	p := &Process{socket: os.NewFile(uintptr(fd), "caller"), fd: fd, gone: make(chan struct{}), ended: make(map[int]unix.WaitStatus)}
 	p.news.L = &p.mu
 	go p.listen()
 	return p
@@ -126,6 +127,19 @@ func (p *Process) Exited(pid int) (unix.WaitStatus, error) {
 		}
 		p.news.Wait()
 	}
+}
+
+// Seal sees to it that this process's executable cannot be written through /proc/PID/exe. If it must, it executes the program anew: then everything starts
+// over, in the same process and with the same calling process, so it is to be called before anything is done. p may be nil.
+func Seal(p *Process) error {
+	fd := -1
+	if p != nil {
+		fd = p.fd
+	}
+	if result, err := C.caller_seal(C.int(fd)); result != 0 {
+		return fmt.Errorf("sealing the executable: %w", err)
+	}
+	return nil
 }
 
 // OptionsWithValue are the global options that the constructor knows to be followed by a value.

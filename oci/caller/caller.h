@@ -17,6 +17,9 @@ struct caller_exit {
   int32_t status; // as wait4(2) gives it
 };
 
+// caller_seal seals this process, see seal.h, and keeps the socket (-1 for none) through it. It returns as seal does.
+int caller_seal(int socket);
+
 // The monitor's end of the socket to the calling process; -1 in a process that was not split.
 extern int caller_socket;
 

@@ -6,8 +6,9 @@
 // parent of the monitor and of the workload (which the monitor makes with CLONE_PARENT), reaps both, passes signals on,
 // and ends with the exit code it is told.
 //
-// Before that the constructor seals the executable, for these verbs and for exec, because they make processes that live in
-// a container: the process executes itself again from a read-only mount of its own file (or from a sealed copy in memory
-// where it may not mount), so that /proc/PID/exe, reached from inside, cannot be opened for writing. That closes
-// CVE-2019-5736 and its kin.
+// A process that makes others inside a container must not have its executable written through them: /proc/PID/exe, reached from inside, would lead to
+// the file on the host (CVE-2019-5736 and its kin). [Seal] has the process execute itself again from a read-only mount of its own
+// file, or from a sealed copy in memory where it may not mount. For exec the constructor does it at once. For create and run it costs a good part of a
+// start, and where the container's first process is under Landlock, and nobody but its own children is in its PID namespace, that holds the door: no file
+// outside the container's root can be opened or executed then. So there it is left to the verb to call Seal where it needs to.
 package caller

@@ -72,13 +72,16 @@ static void execute(int fd, char **argv, char **environment) {
   close(fd);
 }
 
-void seal(char **argv, char **environment) {
-  if (sealed()) return;
+int executed_by_descriptor(void) {
   const char *name = (const char *)getauxval(AT_EXECFN);
-  if (!name || strncmp(name, by_descriptor, sizeof by_descriptor - 1) != 0) {
+  return name && strncmp(name, by_descriptor, sizeof by_descriptor - 1) == 0;
+}
+
+int seal(char **argv, char **environment) {
+  if (sealed()) return 0;
+  if (!executed_by_descriptor()) {
     execute(read_only_mount(), argv, environment);
     execute(sealed_copy(), argv, environment);
   }
-  fprintf(stderr, "sandlock-runtime: sealing the executable: %s\n", strerror(errno));
-  _exit(1);
+  return -1;
 }

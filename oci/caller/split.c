@@ -160,13 +160,48 @@ static void fill_standard(void) {
   }
 }
 
+static char **arguments;
+
+// In a process that was split and sealed afterwards: the number of the socket to the calling process.
+static const char socket_variable[] = "_SANDLOCK_CALLER";
+
+int caller_seal(int socket) {
+  char number[12];
+  snprintf(number, sizeof number, "%d", socket);
+  if (socket >= 0) {
+    if (setenv(socket_variable, number, 1) < 0) return -1;
+    fcntl(socket, F_SETFD, 0);
+  }
+  int result = seal(arguments, environ);
+  int error = errno;
+  unsetenv(socket_variable);
+  if (socket >= 0) fcntl(socket, F_SETFD, FD_CLOEXEC);
+  errno = error;
+  return result;
+}
+
+// resume takes up what a process was before it was sealed. It returns 0 where there is nothing to take up.
+static int resume(void) {
+  const char *number = getenv(socket_variable);
+  if (!number || !executed_by_descriptor()) return 0;
+  caller_socket = atoi(number);
+  fcntl(caller_socket, F_SETFD, FD_CLOEXEC);
+  unsetenv(socket_variable);
+  return 1;
+}
+
 __attribute__((constructor)) static void before_main(int argc, char **argv, char **environment) {
   const char *verb = verb_of(argc, argv);
   int stays = strcmp(verb, "create") == 0 || strcmp(verb, "run") == 0;
-  if (!stays && strcmp(verb, "exec") != 0) return;
+  int joins = strcmp(verb, "exec") == 0;
+  if (!stays && !joins) return;
+  arguments = argv;
   fill_standard();
-  seal(argv, environment);
+  if (joins && seal(argv, environment) < 0) {
+    fprintf(stderr, "sandlock-runtime: sealing the executable: %s\n", strerror(errno));
+    _exit(1);
+  }
   // Whoever shares a PID namespace with this process or its children must not be able to look into them.
   prctl(PR_SET_DUMPABLE, 0);
-  if (stays) split();
+  if (stays && !resume()) split();
 }

@@ -20,6 +20,7 @@ type JoinRequest struct {
 	// Init is the container's first process, and its pidfd.
 	InitPID int
 	Init    *os.File
+	Running bool // the container has been started
 	Cgroup  *cgroup.Manager
 	Monitor interface {
 		Ruleset() (*os.File, error)
@@ -144,7 +145,8 @@ func (r JoinRequest) hold() (h held, err error) {
 	}
 	h.enter(entrance)
 	h.Wait = r.Cgroup.NeedsPID()
-	if r.Plan.Landlock != nil && !r.Plan.Common() {
+	// Before the container is started its first process still is the runtime's: nobody who is not under Landlock may be beside it.
+	if r.Plan.Landlock != nil && (!r.Plan.Common() || !r.Running) {
 		ruleset, err := r.Monitor.Ruleset()
 		if err != nil {
 			return h, err

@@ -71,6 +71,16 @@ func (p *Plan) mayMount() bool {
 	return p.Process.Capabilities.Bounding&sysAdmin != 0
 }
 
+// Exposed says whether processes in a container may be able to reach the executable of whoever makes it: if the workload is not under Landlock, or others
+// share its PID namespace. See package caller.
+func Exposed(spec *specs.Spec) bool {
+	namespaces, err := resolveNamespaces(spec.Linux)
+	if err != nil {
+		return true // and refused later
+	}
+	return !namespaces.New(specs.PIDNamespace) || capabilitySets(spec.Process.Capabilities).Bounding&sysAdmin != 0
+}
+
 // Common says whether the ruleset restricts nothing within the container's own root. A process that joins such a container goes without: it would be in a
 // domain of its own, cut off from /proc/PID/fd and the like of the other processes, for nothing in return, since the
 // descriptors that it could leak are those its caller chose to give it.
