@@ -57,6 +57,7 @@ type container struct {
 	relay    *terminal.Relay // of the terminal, where it is not handed over
 	socket   *net.UnixListener
 	denials  *denialLog
+	host     <-chan host.Host
 	starts   bool // as soon as it is created
 }
 
@@ -66,7 +67,7 @@ func (r *Runtime) create(id string, o CreateOptions, detached, start bool) (c *c
 	if err := state.ValidateID(id); err != nil {
 		return nil, fmt.Errorf("%w: %q", err, id)
 	}
-	c = &container{runtime: r, caller: caller.Find(), starts: start}
+	c = &container{runtime: r, caller: caller.Find(), host: warmUp(), starts: start}
 	if c.bundle, err = bundle.Load(o.Bundle); err != nil {
 		return nil, err
 	}
@@ -195,7 +196,7 @@ func (c *container) makeCgroup() (*cgroup.Entrance, error) {
 
 // decide makes the plan.
 func (c *container) decide(id string, asked policy.Policy) (err error) {
-	on := host.Probe()
+	on := <-c.host
 	_, statErr := os.Stat("/proc/kcore")
 	c.plan, err = plan.New(plan.Request{
 		ID: id, Bundle: c.bundle, Policy: asked, Host: on, Home: home(c.bundle), KernelCore: statErr == nil,

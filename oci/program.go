@@ -12,7 +12,7 @@ import (
 // LaunchProgram lists the launch program of a bundle's container, one raw system call a line, without starting it. The cgroup that the program refers
 // to is made and removed again.
 func (r *Runtime) LaunchProgram(bundleDir string) (program string, err error) {
-	c := &container{runtime: r}
+	c := &container{runtime: r, host: warmUp()}
 	if c.bundle, err = bundle.Load(bundleDir); err != nil {
 		return "", err
 	}

@@ -100,6 +100,7 @@ func (c *container) discard() error {
 	destroyed := make(chan error, 1)
 	go func() { destroyed <- c.destroyCgroup() }()
 	c.monitor.Close()
+	c.dir.Clear()
 	c.runtime.runPoststop(c.bundle.Spec.Hooks, &c.record)
 	if err := <-destroyed; err != nil {
 		return err

@@ -174,6 +174,25 @@ func (d *Dir) AddFile(name string, data []byte) error {
 	return err
 }
 
+// Clear removes what is in the directory but the record, without which nobody could find what else belongs to the container. What it cannot remove is left
+// to Remove.
+func (d *Dir) Clear() {
+	list, err := d.open(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return
+	}
+	defer list.Close()
+	names, err := list.Readdirnames(-1)
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if name != recordFile {
+			_ = unix.Unlinkat(d.Fd(), name, 0)
+		}
+	}
+}
+
 // Remove removes the directory with all that is in it, a half-made one too. Hold the lock: that is what keeps two
 // removers, and a creator that reuses the name at once, out of each other's way. A directory that is gone is no error.
 func (d *Dir) Remove() error {
