@@ -122,7 +122,7 @@ func ReopenNull(p *launch.Program, root launch.FD, descriptors ...int) {
 		return
 	}
 	p.About("/dev/null")
-	null := p.Openat2(root, "dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0, launch.InRoot).Result("null")
+	null := p.Openat2(root, "dev/null", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0, launch.InRoot).Result("null")
 	for _, n := range descriptors {
 		p.Dup3(null, n)
 	}

@@ -134,6 +134,7 @@ type guestOptions struct {
 	attr     unix.SysProcAttr             //
 	handlers map[int]seccompnotif.Handler // in place of Egress
 	quiet    bool                         // no record of denials
+	denials  DenialLog                    // in place of the record that denied returns
 }
 
 // start starts a guest in the network, under policy.
@@ -187,8 +188,8 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 		defer g.mu.Unlock()
 		g.denials = append(g.denials, d)
 	})}
-	if o.quiet {
-		config.Denials = nil
+	if o.quiet || o.denials != nil {
+		config.Denials = o.denials
 	}
 	egress, err := NewEgress(config)
 	if err != nil {

@@ -136,6 +136,9 @@ func (r JoinRequest) hold() (h held, err error) {
 	for _, f := range r.Streams {
 		h.Streams = append(h.Streams, launch.Inherited(int(f.Fd()), "stream"))
 	}
+	if r.Streams == nil && !r.Process.Terminal {
+		h.Null = nullStreams()
+	}
 	entrance, err := r.Cgroup.EnterBeside(r.InitPID)
 	if errors.Is(err, unix.ENOENT) {
 		return h, fmt.Errorf("cgroup of the container: %w", err)

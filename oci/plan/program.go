@@ -87,6 +87,8 @@ func (p *Plan) Init(h Held) *Launch {
 	if len(h.Null) > 0 {
 		chroot.ReopenNull(s, root, h.Null...)
 	}
+	// Before anything becomes read-only.
+	makeCwd(s, p.Process.Cwd)
 	h.Sources.Finish(s, root)
 	if p.Process.Terminal {
 		takeTerminal(s, slave)
@@ -115,6 +117,8 @@ func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 	if !sameUser {
 		p.becomeRoot(s)
 	}
+	// The host's /dev/null would be the container's to change the mode and owner of.
+	chroot.ReopenNull(s, launch.CWD, h.Null...)
 	var slave launch.FD
 	if process.Terminal {
 		l.HasTerminal = true
@@ -272,7 +276,6 @@ func (p *Plan) confine(l *Launch, h Held, process Process) {
 		// A kernel without keyrings has nothing to keep apart.
 		s.Call("keyctl", unix.SYS_KEYCTL, launch.Flags(unix.KEYCTL_JOIN_SESSION_KEYRING, "JOIN_SESSION_KEYRING"), launch.Text(h.SessionKey)).Ignore(unix.ENOSYS)
 	}
-	makeCwd(s, process.Cwd)
 	if process.NoNewPrivileges {
 		s.About("process.noNewPrivileges")
 		s.Prctl("PR_SET_NO_NEW_PRIVS", unix.PR_SET_NO_NEW_PRIVS, 1)
