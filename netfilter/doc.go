@@ -14,7 +14,9 @@
 // # What the guest sees
 //
 // A destination that the policy denies fails with EACCES in all four calls, which is what the kernel answers for a route of
-// type "prohibit". Denials are reported to a callback.
+// type "prohibit". Denials are told to a [DenialLog]. Where a thread connects again to a destination that no protocol may reach,
+// by the same descriptor number, the log may count the call without the socket's being looked at; then it fails with EACCES even
+// if the descriptor has been closed since, or become something that has no such addresses.
 //
 // # What is not judged
 //

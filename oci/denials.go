@@ -38,8 +38,9 @@ type DenialRecord struct {
 	Target   string    `json:"target,omitempty"`
 	Reason   string    `json:"reason"`
 	// Repeated, if not 0, says that the record stands for so many more calls of the thread that were denied after one that has
-	// a record of its own, and until Time: the same system call on the same descriptor number to the same target. A call that
-	// no protocol was allowed may have been counted without a look at its socket; Protocol and Reason are those of the first.
+	// a record of its own, and until Time: the same system call on the same descriptor number to the same target. Where no
+	// protocol may reach the target, they may have been counted without a look at the socket: Protocol and Reason are then those
+	// of the first.
 	Repeated int `json:"repeated,omitempty"`
 	// Dropped is how many denials before this one were not recorded.
 	Dropped int `json:"dropped,omitempty"`
