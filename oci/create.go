@@ -188,7 +188,7 @@ func (c *container) makeCgroup() (*cgroup.Entrance, error) {
 	if err := c.dir.Save(&c.record); err != nil {
 		return nil, err
 	}
-	if err := c.cgroup.Prepare(); err != nil {
+	if err := c.cgroup.Make(); err != nil {
 		return nil, err
 	}
 	return c.cgroup.Enter()

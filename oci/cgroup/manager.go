@@ -124,11 +124,27 @@ func (m *Manager) NeedsPID() bool {
 // Prepare makes the cgroup and writes its limits, before there is a process to put in. What it made is removed again when
 // it fails. Where no cgroup can be made and none is required the Manager becomes one that does nothing (no error).
 func (m *Manager) Prepare() error {
+	if err := m.Make(); err != nil {
+		return err
+	}
+	return m.Limit()
+}
+
+// Make is the first half of [Manager.Prepare]: after it the cgroup can be entered.
+func (m *Manager) Make() error {
 	if m.lib == nil || m.NeedsPID() {
 		return nil
 	}
 	const noProcess = -1 // the library's word for "make it only"
-	return m.apply(noProcess)
+	return m.join(noProcess)
+}
+
+// Limit is the second half of [Manager.Prepare]: it writes the limits. Whoever is in the cgroup must not run anybody's program before it has returned.
+func (m *Manager) Limit() error {
+	if m.lib == nil || m.NeedsPID() {
+		return nil
+	}
+	return m.limit()
 }
 
 // Apply makes the cgroup if need be, moves the process in and writes the limits. It is the slow way, for the drivers
@@ -138,10 +154,16 @@ func (m *Manager) Apply(pid int) error {
 	if m.lib == nil {
 		return nil
 	}
-	return m.apply(pid)
+	if err := m.join(pid); err != nil {
+		return err
+	}
+	if m.lib == nil {
+		return nil // given up
+	}
+	return m.limit()
 }
 
-func (m *Manager) apply(pid int) error {
+func (m *Manager) join(pid int) error {
 	err := m.lib.Apply(pid)
 	if errors.Is(err, cgroups.ErrRootless) {
 		// The hierarchies that refused us have left the library's paths; a limit in one of them fails in Set.
@@ -153,8 +175,12 @@ func (m *Manager) apply(pid int) error {
 	if err != nil {
 		return m.giveUp(fmt.Errorf("unable to apply cgroup configuration: %w", err))
 	}
+	return nil
+}
+
+func (m *Manager) limit() error {
 	if err := m.lib.Set(m.config.Cgroup.Resources); err != nil {
-		_ = m.lib.Destroy()
+		_ = m.lib.Destroy() // it fails while somebody is in it; then its maker removes it
 		return fmt.Errorf("error setting cgroup config: %w", err)
 	}
 	return nil

@@ -109,6 +109,12 @@ func (m *Monitor) walk(l *plan.Launch) error {
 		if err := m.parked.Proceed(); err != nil {
 			return err
 		}
+		if at == l.Mounted {
+			// Not before: while device rules are being written, no device can be made or opened. Nor later: the workload comes next.
+			if err := m.request.Cgroup.Limit(); err != nil {
+				return err
+			}
+		}
 	}
 }
 

@@ -81,12 +81,12 @@ func (p *Plan) Init(h Held) *Launch {
 		l.Terminal, slave = chroot.Terminal(s, root, p.Process.UID, p.Process.ConsoleSize)
 		h.Sources.Console(s, root, slave)
 	}
-	s.About("")
-	l.Mounted = s.Sync("the mount map is real")
-	h.Sources.Pivot(s, root)
 	if len(h.Null) > 0 {
 		chroot.ReopenNull(s, root, h.Null...)
 	}
+	s.About("")
+	l.Mounted = s.Sync("the mount map is real")
+	h.Sources.Pivot(s, root)
 	// Before anything becomes read-only.
 	makeCwd(s, p.Process.Cwd)
 	h.Sources.Finish(s, root)
