@@ -3,7 +3,6 @@ package oci
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -82,6 +81,9 @@ func (r *Runtime) create(id string, o CreateOptions, detached, start bool) (c *c
 	if err := o.check(c.bundle.Spec.Process, detached); err != nil {
 		return nil, err
 	}
+	if o.NoPivot {
+		r.Log.Warn("--no-pivot: the container's root is changed with pivot_root all the same, since anything less can be left again")
+	}
 	asked, err := policy.Load(policy.Options{ConfigPath: r.Config, Profile: r.Profile, Annotations: c.bundle.Spec.Annotations})
 	if err != nil {
 		return nil, err
@@ -108,9 +110,6 @@ func (r *Runtime) create(id string, o CreateOptions, detached, start bool) (c *c
 func (o CreateOptions) check(process *specs.Process, detached bool) error {
 	if err := terminal.Check(process.Terminal, detached, o.ConsoleSocket); err != nil {
 		return err
-	}
-	if o.NoPivot {
-		return errors.New("--no-pivot: not supported: the container's root is always changed with pivot_root")
 	}
 	return checkPreserved(o.PreserveFDs)
 }

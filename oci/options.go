@@ -6,7 +6,7 @@ type CreateOptions struct {
 	PidFile       string // where the pid of the first process is written
 	ConsoleSocket string // Unix socket that takes the terminal's master
 	PidfdSocket   string // Unix socket that takes a pidfd of the first process
-	NoPivot       bool   // accepted and refused: the root is always changed with pivot_root
+	NoPivot       bool   // accepted; the root is changed with pivot_root all the same
 	NoNewKeyring  bool
 	PreserveFDs   int // descriptors from 3 up that the first process keeps
 }

@@ -41,7 +41,7 @@ func bundleFlag() cli.Flag {
 // creationFlags are those that create and run share.
 func creationFlags() []cli.Flag {
 	return slices.Concat([]cli.Flag{bundleFlag()}, processFlags("init"), []cli.Flag{
-		&cli.BoolFlag{Name: "no-pivot", Usage: "refused: the root is always changed with pivot_root"},
+		&cli.BoolFlag{Name: "no-pivot", Usage: "accepted; the root is changed with pivot_root all the same"},
 		&cli.BoolFlag{Name: "no-new-keyring", Usage: "let the container keep the caller's session keyring"},
 	})
 }
