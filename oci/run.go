@@ -58,7 +58,7 @@ func (c *container) runForeground(keep bool) (int, error) {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		c.monitor.Serve(c.socket, authorise, nil)
+		c.monitor.Serve(c.socket, authorise, false)
 	}()
 	status, err := c.wait()
 	<-served

@@ -15,7 +15,7 @@ import (
 
 // watch is the rest of the monitor's life. It returns when the container has ended and that is on record.
 func (c *container) watch() {
-	c.monitor.Serve(c.socket, authorise, slim)
+	c.monitor.Serve(c.socket, authorise, true)
 	c.finish(nil)
 }
 

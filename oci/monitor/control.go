@@ -8,12 +8,19 @@ import (
 )
 
 // Serve answers the control socket until the container's first process has ended. authorise judges who is at the other end of a
-// connection; settled, if not nil, is called when there is nothing left to do but wait.
-func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) error, settled func()) {
-	listening := make(chan struct{})
+// connection; stays tells that this process is to do nothing else for as long, and is to be small.
+func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) error, stays bool) {
 	var talks sync.WaitGroup
+	note, wait := func() {}, m.Waited
+	if stays {
+		if a, err := newActivity(); err == nil {
+			defer a.file.Close()
+			note, wait = a.note, func() { m.idle(a) }
+		} else {
+			m.request.Log.Warn(err)
+		}
+	}
 	go func() {
-		close(listening)
 		for {
 			conn, err := socket.AcceptUnix()
 			if errors.Is(err, net.ErrClosed) {
@@ -23,14 +30,13 @@ func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) 
 				m.request.Log.Warnf("control socket: %v", err)
 				return
 			}
-			talks.Go(func() { m.converse(conn, authorise) })
+			talks.Go(func() {
+				m.converse(conn, authorise)
+				note()
+			})
 		}
 	}()
-	<-listening
-	if settled != nil {
-		settled()
-	}
-	m.Waited()
+	wait()
 	socket.Close()
 	// A start whose program was quick is still to be answered.
 	talks.Wait()

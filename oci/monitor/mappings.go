@@ -1,36 +1,28 @@
-package oci
+package monitor
 
 import (
 	"bufio"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
-// slim gives back the memory that making a container took: a monitor waits for most of its life. What it does need again of its code the
-// kernel maps again from the page cache.
-func slim() {
-	debug.FreeOSMemory()
+// mapping is a range of addresses.
+type mapping struct{ start, end uintptr } // the layout of struct idle_range
+
+// cleanFileMappings are those of this process; none if they cannot be found out.
+func cleanFileMappings() []mapping {
 	smaps, err := os.Open("/proc/self/smaps")
 	if err != nil {
-		return
+		return nil
 	}
 	defer smaps.Close()
-	for _, m := range cleanFileMappings(bufio.NewScanner(smaps)) {
-		// Its pages are the file's own, so letting go of them loses nothing. If it fails, the monitor is a little larger.
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.start, m.end-m.start, unix.MADV_DONTNEED)
-	}
+	return parseSmaps(bufio.NewScanner(smaps))
 }
 
-// mapping is a range of addresses.
-type mapping struct{ start, end uintptr }
-
-// cleanFileMappings are the mappings of files that this process can only read and has no page of its own in, by /proc/PID/smaps, proc(5). A page that was
+// parseSmaps returns the mappings of files that a process can only read and has no page of its own in, by /proc/PID/smaps, proc(5). A page that was
 // written before the mapping became read-only (as the dynamic loader's tables are) would be lost.
-func cleanFileMappings(smaps *bufio.Scanner) []mapping {
+func parseSmaps(smaps *bufio.Scanner) []mapping {
 	var list []mapping
 	var now mapping
 	candidate := false

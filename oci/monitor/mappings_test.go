@@ -1,4 +1,4 @@
-package oci
+package monitor
 
 import (
 	"bufio"
@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestCleanFileMappings(t *testing.T) {
+func TestParseSmaps(t *testing.T) {
 	const smaps = `00401000-00899000 r-xp 00001000 fe:00 10008931                           /usr/sbin/a b
 Rss:                3452 kB
 Anonymous:             0 kB
@@ -21,7 +21,7 @@ Anonymous:             0 kB
 7f0000000000-7f0000001000 r-xp 00000000 00:00 0                          [vdso]
 Anonymous:             0 kB
 `
-	got := cleanFileMappings(bufio.NewScanner(strings.NewReader(smaps)))
+	got := parseSmaps(bufio.NewScanner(strings.NewReader(smaps)))
 	// Not the table with pages of its own, nothing writable, nothing that is no file.
 	if want := []mapping{{0x401000, 0x899000}}; !slices.Equal(got, want) {
 		t.Errorf("%#x, want %#x", got, want)
