@@ -37,7 +37,8 @@ const JoinText = "0"
 // for a container without a cgroup. The caller closes it when the child has been made.
 func (m *Manager) Enter() (*Entrance, error) {
 	e := &Entrance{Into: -1}
-	if m.lib == nil {
+	// Where the child's pid is needed the library places it, and says what of that may fail.
+	if m.lib == nil || m.NeedsPID() {
 		return e, nil
 	}
 	paths := m.lib.GetPaths()
@@ -52,7 +53,7 @@ func (m *Manager) Enter() (*Entrance, error) {
 // itself below the container's cgroup, which then takes no process any more; exec goes where init is, as runc does. On v1
 // it is the same as [Manager.Enter].
 func (m *Manager) EnterBeside(pid int) (*Entrance, error) {
-	if m.lib == nil || !cgroups.IsCgroup2UnifiedMode() {
+	if m.lib == nil || m.NeedsPID() || !cgroups.IsCgroup2UnifiedMode() {
 		return m.Enter()
 	}
 	own, err := cgroups.ParseCgroupFile(fmt.Sprintf("/proc/%d/cgroup", pid))
