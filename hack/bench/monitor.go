@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // monitor prints the memory of the monitor of an idle container, without a policy and with one.
@@ -43,7 +45,7 @@ func (b *bench) idleMonitor(name string, annotations map[string]string) (err err
 	if err != nil {
 		return err
 	}
-	memory, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	memory, err := settled(pid)
 	if err != nil {
 		return err
 	}
@@ -55,6 +57,25 @@ func (b *bench) idleMonitor(name string, annotations map[string]string) (err err
 	}
 	fmt.Println()
 	return nil
+}
+
+// settled is what smaps_rollup says of a process once it has said the same for half a second: then the process is idle.
+func settled(pid int) ([]byte, error) {
+	const reads, apart = 5, 100 * time.Millisecond
+	var last []byte
+	for same := 0; ; {
+		now, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if err != nil {
+			return nil, err
+		}
+		if same++; !bytes.Equal(now, last) {
+			last, same = now, 0
+		}
+		if same == reads {
+			return now, nil
+		}
+		time.Sleep(apart)
+	}
 }
 
 func (b *bench) monitorPid(id string) (int, error) {

@@ -9,7 +9,7 @@
 
 void idle_wait(int pidfd, int activity, const struct idle_range *ranges, int count, int quiet, int again) {
   struct pollfd files[] = {{pidfd, POLLIN, 0}, {activity, POLLIN, 0}};
-  int timeout = quiet;
+  int timeout = 0, first = 1; // at once, and once more when the other threads have come to rest
   for (;;) {
     int ready = poll(files, 2, timeout);
     if (ready < 0) continue; // a signal
@@ -21,6 +21,7 @@ void idle_wait(int pidfd, int activity, const struct idle_range *ranges, int cou
       continue;
     }
     for (int i = 0; i < count; i++) madvise((void *)ranges[i].start, ranges[i].end - ranges[i].start, MADV_DONTNEED);
-    timeout = again;
+    timeout = first ? quiet : again;
+    first = 0;
   }
 }
