@@ -9,6 +9,13 @@ import (
 
 // Pivot makes root the child's root and working directory, and drops the old root. createRuntime and createContainer hooks run before it.
 func (s *Sources) Pivot(p *launch.Program, root launch.FD) {
+	if s.m.Joined {
+		p.About("change to the root")
+		p.Fchdir(root)
+		p.Chroot(".")
+		p.About("")
+		return
+	}
 	p.About("pivot to the root")
 	p.Fchdir(root)
 	p.PivotRoot()

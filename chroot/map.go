@@ -6,7 +6,10 @@ import (
 
 // Map is a container's file tree as data. It is made by [NewMap] and not changed afterwards.
 type Map struct {
-	Root    Root     `json:"root"`
+	Root Root `json:"root"`
+	// Joined tells that the tree is put into a mount namespace that others live in: the root is changed with chroot(2) then, since pivot_root(2) would
+	// change theirs as well, and what is mounted stays until the namespace goes.
+	Joined  bool     `json:"joined,omitempty"`
 	Entries []Entry  `json:"mounts,omitempty"`
 	Devices []Device `json:"devices,omitempty"`
 	Links   []Link   `json:"links,omitempty"`

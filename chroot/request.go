@@ -24,6 +24,8 @@ type MapRequest struct {
 	Cgroups Cgroups
 	// UserNamespace tells that the container has a user namespace of its own.
 	UserNamespace bool
+	// JoinedNamespace tells that the container does not have its mount namespace to itself.
+	JoinedNamespace bool
 	// BindDevices has device nodes bound from the host although there is no user namespace, because the runtime itself may not mknod.
 	BindDevices bool
 	// KernelCore tells that the host has /proc/kcore.
@@ -32,7 +34,7 @@ type MapRequest struct {
 
 // NewMap works out the map. Errors name the field of the spec.
 func NewMap(r MapRequest) (Map, error) {
-	var m Map
+	m := Map{Joined: r.JoinedNamespace}
 	if err := m.addRoot(r); err != nil {
 		return Map{}, err
 	}

@@ -38,6 +38,13 @@ func umask(p *launch.Program, mask uint64) {
 func (s *Sources) attachRoot(p *launch.Program) launch.FD {
 	p.About("root %s", s.m.Root.Source)
 	root := launch.Inherited(s.root, "root")
+	if s.m.Joined {
+		// Only at its own path, and "/" keeps the propagation that it has: both are other people's here.
+		place := p.Openat2(launch.CWD, s.m.Root.Source, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, 0).Result("place")
+		p.MoveMount(root, place)
+		p.Close(place)
+		return root
+	}
 	p.MountSetattr(launch.CWD, "/", unix.AT_RECURSIVE, unix.MountAttr{Propagation: unix.MS_SLAVE})
 	attached, onTop := p.Label("attached"), p.Label("on top")
 	place := p.Openat2(launch.CWD, s.m.Root.Source, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, 0).OnError(onTop, unix.EACCES, unix.ENOENT).Result("place")

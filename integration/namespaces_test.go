@@ -3,6 +3,9 @@ package integration
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -100,6 +103,39 @@ func TestJoinsNamespacesByPath(t *testing.T) {
 				t.Errorf("want %s, got %v", want, res)
 			}
 		})
+	}
+}
+
+// A mount namespace that is joined shows the container's own root to the container, and takes part in what else is mounted there.
+func TestJoinsAMountNamespace(t *testing.T) {
+	holder := exec.Command("/bin/sleep", "1000")
+	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = holder.Process.Kill()
+		_ = holder.Wait()
+	})
+	path := fmt.Sprintf("/proc/%d/ns/mnt", holder.Process.Pid)
+	want, err := os.Readlink(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRuntime(t)
+	b := script(t, "readlink /proc/self/ns/mnt; ls -d /proc/self /bin/busybox /usr/sbin/runc; exec sleep 1000")
+	testbundle.SetNamespacePath(b.spec, specs.MountNamespace, path)
+	c := r.start(t, b)
+	if got := c.line(t); got != want {
+		t.Errorf("namespace %s, want %s", got, want)
+	}
+	res := c.shell(t, "readlink /proc/self/ns/mnt; test -e /bin/busybox && test ! -e "+b.root+" && echo inside")
+	if res.code != 0 || res.stdout != want+"\ninside\n" {
+		t.Errorf("exec: %v", res)
+	}
+	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", holder.Process.Pid))
+	if err != nil || !strings.Contains(string(table), b.root+"/proc ") {
+		t.Errorf("the container's /proc is not in the joined namespace (%v)", err)
 	}
 }
 

@@ -89,6 +89,9 @@ func (p *Program) PivotRoot() Step {
 	return p.Call("pivot_root", unix.SYS_PIVOT_ROOT, Text("."), Text("."))
 }
 
+// Chroot is chroot(2). It does not change the working directory.
+func (p *Program) Chroot(path string) Step { return p.Call("chroot", unix.SYS_CHROOT, Text(path)) }
+
 // Unmount is umount2(2) with MNT_DETACH.
 func (p *Program) Unmount(path string) Step {
 	return p.Call("umount2", unix.SYS_UMOUNT2, Text(path), Flags(unix.MNT_DETACH, "MNT_DETACH"))

@@ -127,7 +127,7 @@ func (m *Monitor) spawner(kind hooks.Kind) hooks.Spawner {
 			}
 			defer root.Close()
 			s.Fchdir(launch.Inherited(int(root.Fd()), "root"))
-			s.Call("chroot", unix.SYS_CHROOT, launch.Text("."))
+			s.Chroot(".")
 		}
 		for number, file := range []*os.File{c.Stdin, c.Stdout, c.Stderr} {
 			s.Dup3(launch.Inherited(int(file.Fd()), "stream"), number)

@@ -139,6 +139,15 @@ func (r JoinRequest) hold() (h held, err error) {
 	if r.Streams == nil && !r.Process.Terminal {
 		h.Null = nullStreams()
 	}
+	if r.Plan.Root.Joined {
+		root, err := os.OpenFile("/proc/"+strconv.Itoa(r.InitPID)+"/root", unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return h, err
+		}
+		h.files = append(h.files, root)
+		fd := launch.Inherited(int(root.Fd()), "root")
+		h.Root = &fd
+	}
 	entrance, err := r.Cgroup.EnterBeside(r.InitPID)
 	if errors.Is(err, unix.ENOENT) {
 		return h, fmt.Errorf("cgroup of the container: %w", err)

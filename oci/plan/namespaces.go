@@ -89,8 +89,8 @@ func resolveNamespaces(l *specs.Linux) (Namespaces, error) {
 		}
 		list = append(list, Namespace{string(ns.Type), ns.Path})
 	}
-	if !list.New(specs.MountNamespace) {
-		return nil, fmt.Errorf("linux.namespaces: a new mount namespace is needed: sharing or joining one is not supported by this version")
+	if !list.Has(specs.MountNamespace) {
+		return nil, fmt.Errorf("linux.namespaces: a mount namespace is needed: sharing the caller's is not supported by this version")
 	}
 	return list, nil
 }

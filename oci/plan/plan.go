@@ -117,9 +117,10 @@ func (p *Plan) mapRequest(r Request) chroot.MapRequest {
 	request := chroot.MapRequest{
 		Spec: r.Bundle.Spec, RootFS: r.Bundle.RootFS, Bundle: r.Bundle.Path,
 		Denied: r.Policy.Filesystem.Deny, Cgroups: r.Cgroups,
-		UserNamespace: p.Namespaces.Has(specs.UserNamespace),
-		BindDevices:   !r.Host.Capabilities.Has(capMknod),
-		KernelCore:    r.KernelCore,
+		UserNamespace:   p.Namespaces.Has(specs.UserNamespace),
+		JoinedNamespace: p.Namespaces.Path(specs.MountNamespace) != "",
+		BindDevices:     !r.Host.Capabilities.Has(capMknod),
+		KernelCore:      r.KernelCore,
 	}
 	for _, m := range r.Policy.Filesystem.Mounts {
 		options := []string{"rbind", "rprivate"}

@@ -17,6 +17,7 @@ type Held struct {
 	Sources    *chroot.Sources      // of the mount map; nil for exec
 	Namespaces map[string]launch.FD // joined namespaces, by type
 	Cgroup     []launch.FD          // cgroup v1 tasks files that the child enters by
+	Root       *launch.FD           // of the container, for exec, where its mount namespace is others' too
 	Container  launch.FD            // pidfd of the container's first process, for exec
 	Ruleset    *launch.FD           // nil where Landlock has nothing to do
 	Overlay    []unix.SockFilter    // nil where nothing is notified or denied
@@ -72,6 +73,11 @@ func (p *Plan) Init(h Held) *Launch {
 		s.Unshare(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP")
 	}
 	p.names(s)
+	if path := p.Namespaces.Path(specs.MountNamespace); path != "" {
+		s.About("linux.namespaces: join the mount namespace %s", path)
+		s.Setns(h.Namespaces[string(specs.MountNamespace)], unix.CLONE_NEWNS, "CLONE_NEWNS")
+		s.About("")
+	}
 
 	root := h.Sources.Steps(s)
 	l.Root = root
@@ -113,6 +119,11 @@ func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 	s.About("join the container's namespaces")
 	flags, names := p.Namespaces.Joined(!sameUser)
 	s.Setns(h.Container, flags, names)
+	if h.Root != nil {
+		// The container's root is not that of its mount namespace.
+		s.Fchdir(*h.Root)
+		s.Chroot(".")
+	}
 	s.About("")
 	if !sameUser {
 		p.becomeRoot(s)
