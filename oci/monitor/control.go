@@ -5,6 +5,14 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
+)
+
+const (
+	// askWait is how long a verb may take to say what it wants once it is connected.
+	askWait = 5 * time.Second
+	// acceptPause is the pause after a connection could not be accepted.
+	acceptPause = 100 * time.Millisecond
 )
 
 // Serve answers the control socket until the container's first process has ended. authorise judges who is at the other end of a
@@ -27,8 +35,10 @@ func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) 
 				return
 			}
 			if err != nil {
+				// No descriptors left, for one, which a workload can bring about; there will be some again.
 				m.request.Log.Warnf("control socket: %v", err)
-				return
+				time.Sleep(acceptPause)
+				continue
 			}
 			talks.Go(func() {
 				m.converse(conn, authorise)
@@ -49,6 +59,8 @@ func (m *Monitor) converse(conn *net.UnixConn, authorise func(*net.UnixConn) err
 		m.request.Log.Warnf("control socket: %v", err)
 		return
 	}
+	// Whoever is silent must not keep the monitor from its end.
+	_ = conn.SetReadDeadline(time.Now().Add(askWait))
 	var ask request
 	file, err := receive(conn, &ask)
 	if err != nil {
