@@ -117,9 +117,9 @@ func ones(v uint64) (n int) {
 
 func TestResolveNamespaces(t *testing.T) {
 	for name, linux := range map[string]*specs.Linux{
-		"none":                   nil,
-		"no mount namespace":     {Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}}},
-		"unknown":                {Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: "moon"}}},
+		"none":               nil,
+		"no mount namespace": {Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}}},
+		"unknown":            {Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: "moon"}}},
 	} {
 		if got, err := resolveNamespaces(linux); err == nil {
 			t.Errorf("%s: %v", name, got)
