@@ -112,7 +112,7 @@ func wait(ctx context.Context, p Process) error {
 	case <-ctx.Done():
 	}
 	p.Kill()
-	_ = <-done // killed, of course
+	<-done //nolint:errcheck // killed, of course
 	return context.Cause(ctx)
 }
 
