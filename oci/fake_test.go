@@ -71,7 +71,7 @@ func newFake(t *testing.T, r *Runtime, id string, change func(*state.Record)) *f
 	return f
 }
 
-// keep stores the plan, as a creation does.
+// keep stores the plan, and the spec with its filter, as a creation does.
 func (f *fake) keep(t *testing.T, p *plan.Plan) {
 	t.Helper()
 	text, err := json.Marshal(p)
@@ -79,6 +79,12 @@ func (f *fake) keep(t *testing.T, p *plan.Plan) {
 		t.Fatal(err)
 	}
 	if err := f.dir.WriteFile(planFile, text); err != nil {
+		t.Fatal(err)
+	}
+	if text, err = json.Marshal(&specs.Spec{Linux: &specs.Linux{Seccomp: p.Seccomp}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.dir.WriteFile(state.ConfigFile, text); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/sandlock/sandlock-runtime/oci/plan"
 	"github.com/sandlock/sandlock-runtime/oci/state"
 )
@@ -16,6 +18,8 @@ type Inspection struct {
 	Exit *state.Exit `json:"exit,omitempty"`
 	// Plan is what the container was made by, with the limits as update has left them; nil where nothing was made but a record.
 	Plan *plan.Plan `json:"plan,omitempty"`
+	// Seccomp is the spec's own filter, which the plan's JSON form leaves out.
+	Seccomp *specs.LinuxSeccomp `json:"seccomp,omitempty"`
 }
 
 // MonitorView is the process that watches over the container.
@@ -46,6 +50,9 @@ func (r *Runtime) Inspect(id string) (Inspection, error) {
 	// A creation that was cut short may have got no further than the record.
 	if i.Plan, err = loadPlan(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Inspection{}, err
+	}
+	if i.Plan != nil {
+		i.Seccomp = i.Plan.Seccomp
 	}
 	return i, nil
 }

@@ -3,6 +3,7 @@ package oci
 import (
 	"flag"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -145,6 +146,9 @@ func TestPlansAreReadBack(t *testing.T) {
 	}
 	if text(t, got.Plan) != text(t, made) {
 		t.Errorf("read back\n%s\nwritten\n%s", text(t, got.Plan), text(t, made))
+	}
+	if !reflect.DeepEqual(got.Seccomp, made.Seccomp) || !reflect.DeepEqual(got.Plan.Seccomp, made.Seccomp) {
+		t.Errorf("the filter was read back as %+v", got.Seccomp)
 	}
 	if got.State.PID != f.record.Init.PID || got.Monitor.Running || got.State.Owner == "" {
 		t.Errorf("%+v", got)

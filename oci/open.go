@@ -56,7 +56,7 @@ func observe(record *state.Record, group *cgroup.Manager) (specs.ContainerState,
 	return state.Status(record, facts), nil
 }
 
-// loadPlan reads the plan that a container was made by.
+// loadPlan reads the plan that a container was made by, with the filter that its spec has.
 func loadPlan(dir *state.Dir) (*plan.Plan, error) {
 	text, err := dir.ReadFile(planFile)
 	if err != nil {
@@ -66,6 +66,11 @@ func loadPlan(dir *state.Dir) (*plan.Plan, error) {
 	if err := json.Unmarshal(text, p); err != nil {
 		return nil, fmt.Errorf("%s/%s: %w", dir.Path(), planFile, err)
 	}
+	spec, err := loadSpec(dir)
+	if err != nil {
+		return nil, err
+	}
+	p.Seccomp = spec.Linux.Seccomp
 	return p, nil
 }
 

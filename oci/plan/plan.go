@@ -34,7 +34,7 @@ type Plan struct {
 	Landlock      *landlock.Ruleset      `json:"landlock,omitempty"` // nil: no ruleset
 	Network       netfilter.Policy       `json:"network"`
 	Overlay       seccompnotif.Overlay   `json:"overlay"`
-	Seccomp       *specs.LinuxSeccomp    `json:"seccomp,omitempty"` // the spec's own filter
+	Seccomp       *specs.LinuxSeccomp    `json:"-"` // the spec's own filter; it is large, and kept with the spec
 	Resources     *specs.LinuxResources  `json:"resources,omitempty"`
 	Policy        policy.Policy          `json:"policy"`
 	Enforcement   []Enforcement          `json:"enforcement"`
