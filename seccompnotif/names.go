@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/xrash/smetrics"
 	"golang.org/x/sys/unix"
 )
 
@@ -85,7 +86,7 @@ func unknownSyscall(name string) error {
 	}
 	best := 1 + len(name)/3 // a name that differs more is no misspelling
 	consider := func(candidate string) {
-		if d := editDistance(name, candidate); d <= best && (d < best || e.Nearest == "") {
+		if d := smetrics.WagnerFischer(name, candidate, 1, 1, 1); d <= best && (d < best || e.Nearest == "") {
 			best, e.Nearest = d, candidate
 		}
 	}
@@ -96,25 +97,4 @@ func unknownSyscall(name string) error {
 		consider(groupMark + g.name)
 	}
 	return e
-}
-
-// editDistance is Levenshtein's: the fewest insertions, removals and replacements of a byte that make b of a.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

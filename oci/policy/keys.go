@@ -3,6 +3,8 @@ package policy
 import (
 	"slices"
 	"strings"
+
+	"github.com/xrash/smetrics"
 )
 
 // AnnotationPrefix is what the names of this runtime's annotations begin with.
@@ -194,7 +196,7 @@ func nearest(name string, candidates []string) string {
 	}
 	best, bestDistance := "", -1
 	for _, candidate := range candidates {
-		d := distance(name, candidate)
+		d := smetrics.WagnerFischer(name, candidate, 1, 1, 1)
 		if name != "" && strings.HasPrefix(candidate, name) {
 			d = min(d, 1)
 		}
@@ -203,25 +205,4 @@ func nearest(name string, candidates []string) string {
 		}
 	}
 	return best
-}
-
-// distance is the Levenshtein distance between two names, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -80,13 +80,10 @@ func TestCPUSet(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
-	for _, test := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"a", "", 1}, {"kitten", "sitting", 3}, {"network.alow", "network.allow", 1}} {
-		if got := distance(test.a, test.b); got != test.want {
-			t.Errorf("%q to %q: %d, want %d", test.a, test.b, got, test.want)
+func TestNearest(t *testing.T) {
+	for name, want := range map[string]string{"network.alow": "network.allow", "net": "network.allow", "filesytem.read": "filesystem.read"} {
+		if got := nearest(name, []string{"network.allow", "filesystem.read"}); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
 		}
 	}
 }
