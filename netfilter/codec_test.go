@@ -3,7 +3,6 @@ package netfilter
 import (
 	"encoding/binary"
 	"net/netip"
-	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -276,54 +275,5 @@ func TestHarmlessRequests(t *testing.T) {
 	}
 	if harmlessRequests(unix.NETLINK_GENERIC, get) {
 		t.Error("generic netlink is let through")
-	}
-}
-
-func TestParseStatus(t *testing.T) {
-	h, err := openHost()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.close()
-	text, err := h.read(os.Getpid(), "status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := parseStatus(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if id.tgid != os.Getpid() || id.uid[1] != uint32(os.Geteuid()) || id.gid[0] != uint32(os.Getgid()) || id.threads < 1 {
-		t.Errorf("%+v", id)
-	}
-	for _, bad := range []string{"", "Tgid:\tx\n", "Tgid:\t1\nUid:\t1 2\n"} {
-		if id, err := parseStatus([]byte(bad)); err == nil {
-			t.Errorf("%q: %+v", bad, id)
-		}
-	}
-}
-
-func FuzzParseStatus(f *testing.F) {
-	f.Add([]byte("Tgid:\t1\nNStgid:\t9 1\nUid:\t0 0 0 0\nGid:\t0 0 0 0\nGroups:\t1 2\nThreads:\t1\nSigPnd:\t0\nShdPnd:\t0\nSigBlk:\t0\nCapEff:\tff\n"))
-	f.Fuzz(func(t *testing.T, text []byte) { _, _ = parseStatus(text) })
-}
-
-func TestIDMap(t *testing.T) {
-	m, err := parseIDMap([]byte("         0     100000      65536\n  70000 5 1\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for id, want := range map[uint32]uint32{0: 100000, 1000: 101000, 65535: 165535, 70000: 5} {
-		if got, ok := m.outside(id); !ok || got != want {
-			t.Errorf("%d: %d, %v", id, got, ok)
-		}
-	}
-	for _, id := range []uint32{65536, 70001, ^uint32(0)} {
-		if got, ok := m.outside(id); ok {
-			t.Errorf("%d: %d", id, got)
-		}
-	}
-	if _, err := parseIDMap([]byte("0 1\n")); err == nil {
-		t.Error("a short line is accepted")
 	}
 }

@@ -93,7 +93,7 @@ func (e *Egress) refuse(c *seccompnotif.Call, s *socket, to netip.AddrPort, verd
 	d := newDenial(c, to)
 	d.Protocol, d.Verdict, d.Because = s.protocolName(), verdict, because
 	if !e.denials.Repeats(d) {
-		d.Comm = e.host.comm(c)
+		d.Comm = comm(e.host, c)
 		e.denials.Add(d)
 	}
 	return deniedErrno
@@ -111,8 +111,8 @@ func (e *Egress) refusedUnseen(c *seccompnotif.Call, sa []byte) bool {
 }
 
 // comm returns the caller's name.
-func (h host) comm(c *seccompnotif.Call) string {
-	name, err := h.read(c.PID(), "comm")
+func comm(h *seccompnotif.Host, c *seccompnotif.Call) string {
+	name, err := h.ReadProc(c.PID(), "comm")
 	if err != nil || !c.Valid() {
 		return ""
 	}

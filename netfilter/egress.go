@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 
@@ -25,22 +26,22 @@ type EgressConfig struct {
 type Egress struct {
 	policy   Policy
 	denials  DenialLog
-	host     host
+	host     *seccompnotif.Host
 	abstract bool
 }
 
 // NewEgress returns the handlers for a policy. The supervisor has to run with the privileges, and the view of /proc, that
 // supervising the guest takes. Close releases what it holds.
 func NewEgress(config EgressConfig) (*Egress, error) {
-	host, err := openHost()
+	host, err := seccompnotif.OpenHost()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("egress: %w", err)
 	}
 	return &Egress{config.Policy, config.Denials, host, config.SharedAbstract}, nil
 }
 
 // Close releases the descriptors that e holds. No handler may run any more.
-func (e *Egress) Close() error { return e.host.close() }
+func (e *Egress) Close() error { return e.host.Close() }
 
 // Handlers returns the handler of each system call, by its number, to be put into a [seccompnotif.Table].
 func (e *Egress) Handlers() map[int]seccompnotif.Handler {

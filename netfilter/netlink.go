@@ -31,7 +31,7 @@ func (e *Egress) sendNetlink(c *seccompnotif.Call, s *socket, t *transfer) (int,
 		return 0, e.refuse(c, s, noDestination, Verdict{}, "this netlink request is not carried out on the guest's behalf")
 	}
 	var n int
-	errno, err := e.host.asGuest(c, false, func() (errno unix.Errno) {
+	errno, err := e.host.AsGuest(c, false, func() (errno unix.Errno) {
 		n, errno = s.send(t.message.name, t.whole, nil, t.progress.flags)
 		return errno
 	})

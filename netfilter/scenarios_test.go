@@ -434,7 +434,9 @@ func connectLoop(me *self) any {
 		err = unix.SetsockoptInt(listener, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	}
 	if err == nil {
-		err = rawErr(unix.RawSyscall(unix.SYS_BIND, uintptr(listener), pointer(sa), uintptr(len(sa))))
+		if _, _, errno := unix.RawSyscall(unix.SYS_BIND, uintptr(listener), pointer(sa), uintptr(len(sa))); errno != 0 {
+			err = errno
+		}
 	}
 	if err == nil {
 		err = unix.Listen(listener, 10)

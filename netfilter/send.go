@@ -238,7 +238,7 @@ func (e *Egress) sendUnix(c *seccompnotif.Call, s *socket, t *transfer) (int, un
 		return 0, errno
 	}
 	var n int
-	errno, err := e.host.asGuest(c, true, func() (errno unix.Errno) {
+	errno, err := e.host.AsGuest(c, true, func() (errno unix.Errno) {
 		n, errno = t.run()
 		return errno
 	})

@@ -3,6 +3,7 @@ package netfilter
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +21,7 @@ func (e *Egress) connectUnix(c *seccompnotif.Call, s socket, sa []byte) unix.Err
 	if errno := e.checkAbstract(c, &s, sa); errno != 0 {
 		return errno
 	}
-	errno, err := e.host.asGuest(c, isPath(sa), func() unix.Errno {
+	errno, err := e.host.AsGuest(c, isPath(sa), func() unix.Errno {
 		if s.nonblocking() {
 			return s.connect(sa)
 		}
@@ -37,10 +38,21 @@ func (e *Egress) checkAbstract(c *seccompnotif.Call, s *socket, sa []byte) unix.
 	if !isAbstract(sa) || e.abstract {
 		return 0
 	}
-	if fam, _ := family(sa); fam != unix.AF_UNIX || !e.host.sharedNetwork(s) {
+	if fam, _ := family(sa); fam != unix.AF_UNIX || !sharedNetwork(e.host, s) {
 		return 0
 	}
 	return e.refuse(c, s, noDestination, Verdict{}, "abstract sockets of the host's network namespace are out of reach")
+}
+
+// sharedNetwork tells whether a socket is in the supervisor's network namespace. If that cannot be told it is taken to be.
+func sharedNetwork(h *seccompnotif.Host, s *socket) bool {
+	ns, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), unix.SIOCGSKNS, 0)
+	if errno != 0 {
+		return true
+	}
+	defer unix.Close(int(ns))
+	id, err := seccompnotif.NamespaceOf(int(ns))
+	return err != nil || id == h.Network()
 }
 
 // unixSend is what is needed besides the data to send a message over a Unix socket on the guest's behalf.
@@ -64,23 +76,23 @@ func (e *Egress) prepareUnix(c *seccompnotif.Call, control []byte) (u unixSend, 
 	if errno != 0 {
 		return u, errno
 	}
-	id, err := e.host.identity(c)
+	id, err := e.host.Identity(c)
 	if err != nil {
 		return u, errnoOf(err, unix.EACCES)
 	}
-	uid, gid := id.uid[0], id.gid[0] // what the kernel attaches by itself is the real ids
+	uid, gid := id.UID[0], id.GID[0] // what the kernel attaches by itself is the real ids
 	if u.stated = stated != nil; u.stated {
-		if int(stated.Pid) != id.nsTgid {
+		if int(stated.Pid) != id.NSTGID {
 			return u, unix.EPERM
 		}
-		if uid, gid, err = e.host.outsideIDs(c, stated.Uid, stated.Gid); err != nil {
+		if uid, gid, err = e.host.OutsideIDs(c, stated.Uid, stated.Gid); err != nil {
 			return u, errnoOf(err, unix.EACCES)
 		}
-		if !oneOf(uid, id.uid) || !oneOf(gid, id.gid) {
+		if !oneOf(uid, id.UID) || !oneOf(gid, id.GID) {
 			return u, unix.EPERM
 		}
 	}
-	credentials := binary.NativeEndian.AppendUint32(nil, uint32(id.tgid))
+	credentials := binary.NativeEndian.AppendUint32(nil, uint32(id.TGID))
 	credentials = binary.NativeEndian.AppendUint32(credentials, uid)
 	credentials = binary.NativeEndian.AppendUint32(credentials, gid)
 	var rights []byte
@@ -112,4 +124,5 @@ func (u *unixSend) withoutCredentials() []byte {
 
 func alignedControl(size int) int { return (cmsghdrSize + size + 7) &^ 7 }
 
-func oneOf(id uint32, of [3]uint32) bool { return id == of[0] || id == of[1] || id == of[2] }
+// oneOf tells whether id is among the real, effective and saved ids.
+func oneOf(id uint32, of [4]uint32) bool { return slices.Contains(of[:3], id) }

@@ -26,7 +26,7 @@ const (
 // parked meanwhile, and may be so in a way that only a fatal signal ends (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV), so the
 // waiter looks for its signals too.
 type waiter struct {
-	host     host
+	host     *seccompnotif.Host
 	call     *seccompnotif.Call
 	began    time.Time     // the worker's; waitLimit counts from here
 	start    time.Time     // of this message; patience counts from here
@@ -38,7 +38,7 @@ type waiter struct {
 }
 
 // newWaiter returns the waiter of a worker that began some time ago.
-func newWaiter(h host, c *seccompnotif.Call, s *socket, began time.Time, timedOut unix.Errno) *waiter {
+func newWaiter(h *seccompnotif.Host, c *seccompnotif.Call, s *socket, began time.Time, timedOut unix.Errno) *waiter {
 	now := time.Now()
 	w := &waiter{host: h, call: c, began: began, start: now, looked: now, timedOut: timedOut}
 	if timeout, err := unix.GetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO); err == nil {
@@ -86,12 +86,12 @@ func (w *waiter) over() unix.Errno {
 		return 0
 	}
 	w.looked = time.Now()
-	id, err := w.host.identity(w.call)
+	id, err := w.host.Identity(w.call)
 	if err != nil {
 		return unix.EINTR
 	}
-	own, shared := id.deliverable()
-	if own != 0 || shared != 0 && id.threads == 1 {
+	own, shared := id.Deliverable()
+	if own != 0 || shared != 0 && id.Threads == 1 {
 		return w.interrupted()
 	}
 	if shared == 0 {
