@@ -100,7 +100,7 @@ func Kill(signal unix.Signal, pgid int) Action {
 // Defer runs f on a worker, away from the listener's loop, and performs the action f returns. At most [MaxDeferred] functions
 // are in flight in a supervisor; the next one is answered EAGAIN without being run. One that has not returned after
 // [DeferTimeout] is answered EIO, and what it returns later is discarded. EIO is also the answer to an f that panics or that
-// itself returns a deferred action.
+// itself returns a deferred action, EPERM for a system call that [TableBuilder.RefuseDefer] names.
 func Defer(f func() Action) Action {
 	return Action{kind: actDefer, more: &moreAction{run: f}}
 }

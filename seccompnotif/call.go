@@ -2,6 +2,7 @@ package seccompnotif
 
 import (
 	"errors"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,7 @@ type Call struct {
 	listener *listener
 	index    *processIndex
 	n        rawNotification
+	received time.Duration // by the supervisor's clock
 }
 
 // Syscall returns the system call's number, to be compared with unix.SYS_*. It is always one of the native architecture: the

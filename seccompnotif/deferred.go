@@ -39,6 +39,7 @@ func (s *Supervisor) startDeferred(c *Call, f func() Action) {
 		s.inFlight.Add(-1)
 		return
 	}
+	s.counters.of(&c.n).deferred.Add(1)
 	d := &deferred{}
 	// The late answer is given under the lock: once the worker has lost its claim it may release the listener.
 	late := time.AfterFunc(s.deferTimeout, func() {
@@ -51,13 +52,16 @@ func (s *Supervisor) startDeferred(c *Call, f func() Action) {
 		// The place is held until f returns, also past the time-out: what is bounded is how many run.
 		defer s.inFlight.Add(-1)
 		defer c.listener.release()
-		a := s.runDeferred(c, f)
-		if !d.claim(nil) {
-			discard(a)
-			return
-		}
-		late.Stop()
-		s.finish(c, a)
+		a := Errno(unix.EIO) // of an f that ends the goroutine
+		defer func() {
+			if !d.claim(nil) {
+				discard(a)
+				return
+			}
+			late.Stop()
+			s.finish(c, a)
+		}()
+		a = s.runDeferred(c, f)
 	}()
 }
 

@@ -13,7 +13,12 @@ import (
 // judged runs f as the handler of callA and reports the error that it returns to the test.
 func judged(t *testing.T, v *victim, f func(*Call) error) {
 	t.Helper()
-	supervise(t, v, handle(callA, func(c *Call) Action {
+	judgedBy(t, v, Config{}, f)
+}
+
+func judgedBy(t *testing.T, v *victim, config Config, f func(*Call) error) {
+	t.Helper()
+	superviseBy(t, v, config, handle(callA, func(c *Call) Action {
 		if err := f(c); err != nil {
 			t.Error(err)
 			return Errno(unix.EIO)
@@ -104,12 +109,8 @@ func TestFile(t *testing.T) {
 			if threads && !pidfdThreadKnown() {
 				t.Skip("this kernel has no PIDFD_THREAD (Linux 6.9)")
 			}
-			known := pidfdThreadKnown
-			pidfdThreadKnown = func() bool { return threads }
-			t.Cleanup(func() { pidfdThreadKnown = known })
-
 			v := startVictim(t, notified)
-			judged(t, v, func(c *Call) error {
+			judgedBy(t, v, Config{Features: &Features{PIDFDThread: threads, AddFDSend: true}}, func(c *Call) error {
 				file, err := c.File(int(int32(c.Arg(0))))
 				if want := unix.Errno(c.Arg(1)); want != 0 {
 					if !errors.Is(err, want) {

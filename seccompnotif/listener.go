@@ -1,6 +1,7 @@
 package seccompnotif
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -27,29 +28,50 @@ type listener struct {
 	refs int
 }
 
-// newListener takes fd over and prepares it; on failure it is closed.
-func newListener(fd, standIn int) (*listener, error) {
+// newListener takes fd over and prepares it; on failure it is closed. What features, unless nil, denies the kernel is not used.
+func newListener(fd, standIn int, features *Features) (*listener, error) {
+	l := &listener{fd: fd, standIn: standIn, refs: 1}
+	if err := l.prepare(features); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *listener) prepare(features *Features) error {
 	sizes, err := kernelSizes()
 	if err != nil {
-		unix.Close(fd)
-		return nil, err
+		return err
 	}
-	if err := checkListener(fd); err != nil {
-		unix.Close(fd)
-		return nil, err
+	l.buffer = alignedBuffer(sizes.notif)
+	if err := checkListener(l.fd); err != nil {
+		return err
 	}
-	unix.CloseOnExec(fd)
-	syncWake, err := setSyncWakeUp(fd)
-	if err != nil {
-		unix.Close(fd)
-		return nil, err
+	unix.CloseOnExec(l.fd)
+	if features != nil && !features.AddFDSend || !l.knowsAddFDSend() {
+		// In two steps the guest could be interrupted between them, and keep a descriptor that it was not told of.
+		return errors.New("seccomp listener: the kernel lacks SECCOMP_ADDFD_FLAG_SEND (Linux 5.14)")
 	}
-	return &listener{fd: fd, standIn: standIn, syncWake: syncWake, buffer: alignedBuffer(sizes.notif), refs: 1}, nil
+	if features == nil || features.SyncWakeUp {
+		l.syncWake, err = setSyncWakeUp(l.fd)
+	}
+	return err
 }
+
+// knowsAddFDSend tells whether the kernel knows SECCOMP_ADDFD_FLAG_SEND: it looks at the flags before it looks for the
+// notification, and none has this id.
+func (l *listener) knowsAddFDSend() bool {
+	a := addFD{id: noID, flags: unix.SECCOMP_ADDFD_FLAG_SEND, srcFD: uint32(l.fd)}
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), unix.SECCOMP_IOCTL_NOTIF_ADDFD, uintptr(unsafe.Pointer(&a)))
+	return e == unix.ENOENT
+}
+
+// noID is the id of no notification: the kernel counts from a random number of 64 bits.
+const noID = 0
 
 // checkListener reports whether fd is a seccomp listener: no other file answers ENOENT to a question for an id.
 func checkListener(fd int) error {
-	var none uint64 // ids are never zero in practice, and if one is, the call succeeds
+	none := uint64(noID)
 	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SECCOMP_IOCTL_NOTIF_ID_VALID, uintptr(unsafe.Pointer(&none)))
 	if e != 0 && e != unix.ENOENT {
 		return fmt.Errorf("descriptor %d is no seccomp listener: %w", fd, e)
@@ -168,6 +190,7 @@ func (s *Supervisor) serve(l *listener) {
 		if !more {
 			return
 		}
+		c.received = s.counters.now()
 		c = s.answer(c)
 	}
 }
@@ -180,6 +203,9 @@ func (s *Supervisor) answer(c *Call) *Call {
 	a := s.decide(c)
 	switch a.kind {
 	case actDefer:
+		if s.refusesDefer(c) {
+			return c
+		}
 		s.startDeferred(c, a.more.run)
 		return s.newCall(c.listener)
 	case actHold:

@@ -119,20 +119,27 @@ func (v *verdict) notifies() bool {
 	return v != nil && (v.final == retNotify || slices.ContainsFunc(v.rules, func(r rule) bool { return r.ret == retNotify }))
 }
 
+// Notified returns the numbers of the system calls that are notified at some use at least: those that a handler can have. An
+// overlay that [Overlay.Assemble] refuses notifies none.
+func (o Overlay) Notified() map[int]bool {
+	nrs := map[int]bool{}
+	of, err := o.verdicts()
+	if err != nil {
+		return nrs
+	}
+	for nr, v := range of {
+		if v.notifies() {
+			nrs[nr] = true
+		}
+	}
+	return nrs
+}
+
 // NeedsListener tells whether the overlay notifies anything, so that it has to be installed with
 // SECCOMP_FILTER_FLAG_NEW_LISTENER. Without a listener a notified call fails with ENOSYS. An overlay that [Overlay.Assemble]
 // refuses needs none.
 func (o Overlay) NeedsListener() bool {
-	of, err := o.verdicts()
-	if err != nil {
-		return false
-	}
-	for _, v := range of {
-		if v.notifies() {
-			return true
-		}
-	}
-	return false
+	return len(o.Notified()) > 0
 }
 
 // Assemble makes the filter's BPF, for seccomp(SECCOMP_SET_MODE_FILTER). It reports a name that no architecture has, an

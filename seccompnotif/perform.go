@@ -15,11 +15,11 @@ const maxErrno = 4095
 func (s *Supervisor) perform(c *Call, a Action) {
 	switch a.kind {
 	case actContinue:
-		s.send(c, 0, 0, unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE)
+		s.send(c, rawResponse{flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}, continued)
 	case actErrno:
 		s.fail(c, a.errno)
 	case actReturn:
-		s.send(c, a.value, 0, 0)
+		s.send(c, rawResponse{val: a.value}, returned)
 	case actInjectFD:
 		s.injectAt(c, a.more)
 	case actInjectFDSend:
@@ -42,25 +42,29 @@ func discard(a Action) {
 	}
 }
 
-func (s *Supervisor) fail(c *Call, e unix.Errno) {
+func (s *Supervisor) fail(c *Call, e unix.Errno) { s.failAs(c, e, failed) }
+
+func (s *Supervisor) failAs(c *Call, e unix.Errno, as ending) {
 	if e == 0 || e > maxErrno {
 		e = unix.EIO
 	}
-	s.send(c, 0, -int32(e), 0)
+	s.send(c, rawResponse{error: -int32(e)}, as)
 }
 
-// send answers the notification. That its task is gone is not an error.
-func (s *Supervisor) send(c *Call, val int64, errno int32, flags uint32) {
-	r := rawResponse{id: c.n.id, val: val, error: errno, flags: flags}
+// send answers the notification, and counts that. That its task is gone is not an error.
+func (s *Supervisor) send(c *Call, r rawResponse, as ending) {
+	r.id = c.n.id
 	for {
 		// A raw system call: it takes the filter's lock for a few instructions and never waits for the guest.
 		_, _, e := unix.RawSyscall(unix.SYS_IOCTL, uintptr(c.listener.fd), unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&r)))
 		switch e {
 		case 0:
+			s.count(c, as)
 			return
 		case unix.EINTR:
 			continue
 		}
+		s.count(c, stale)
 		if !c.listener.gone(e) {
 			s.logf("answer to %s of thread %d refused by the kernel: %v", syscallLabel(c.Syscall()), c.PID(), e)
 		}
@@ -75,7 +79,7 @@ func (s *Supervisor) injectAt(c *Call, m *moreAction) {
 		s.injectionFailed(c, err)
 		return
 	}
-	s.send(c, 0, 0, unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE)
+	s.send(c, rawResponse{flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}, continued)
 }
 
 func (s *Supervisor) injectAndAnswer(c *Call, m *moreAction) {
@@ -84,6 +88,7 @@ func (s *Supervisor) injectAndAnswer(c *Call, m *moreAction) {
 		s.injectionFailed(c, err)
 		return
 	}
+	s.count(c, injected)
 	if m.done != nil {
 		s.tell(c, m.done, guestFD)
 	}
@@ -100,7 +105,9 @@ func (s *Supervisor) tell(c *Call, done func(int), guestFD int) {
 }
 
 func (s *Supervisor) injectionFailed(c *Call, err error) {
-	if errno, ok := err.(unix.Errno); ok && c.listener.gone(errno) {
+	// ESRCH: the task died while the descriptor was on its way.
+	if errno, ok := err.(unix.Errno); ok && (errno == unix.ESRCH || c.listener.gone(errno)) {
+		s.count(c, stale)
 		return
 	}
 	s.logf("descriptor for %s of thread %d not injected: %v", syscallLabel(c.Syscall()), c.PID(), err)
@@ -173,7 +180,7 @@ func (s *Supervisor) kill(c *Call, m *moreAction) {
 	if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, ErrGone) {
 		s.logf("signal %d for %s of thread %d: %v", int(m.signal), syscallLabel(c.Syscall()), c.PID(), err)
 	}
-	s.fail(c, unix.ENOMEM)
+	s.failAs(c, unix.ENOMEM, killed)
 }
 
 // addFD performs SECCOMP_IOCTL_NOTIF_ADDFD and returns the number that the guest got.

@@ -52,6 +52,8 @@ type thread struct {
 type processIndex struct {
 	watcher *watcher
 	limit   int // entries of both kinds; each costs a descriptor
+	// threadPIDFDs tells whether threads have pidfds.
+	threadPIDFDs func() bool
 
 	mu        sync.RWMutex
 	processes map[int]*Process // by pid
@@ -59,8 +61,11 @@ type processIndex struct {
 	closed    bool
 }
 
-func newProcessIndex(w *watcher) *processIndex {
-	x := &processIndex{watcher: w, limit: indexLimit(), processes: map[int]*Process{}, threads: map[int]*thread{}}
+func newProcessIndex(w *watcher, features *Features) *processIndex {
+	x := &processIndex{watcher: w, limit: indexLimit(), threadPIDFDs: pidfdThreadKnown, processes: map[int]*Process{}, threads: map[int]*thread{}}
+	if features != nil && !features.PIDFDThread {
+		x.threadPIDFDs = func() bool { return false }
+	}
 	w.sweep = x.sweep
 	return x
 }
@@ -139,7 +144,7 @@ func (x *processIndex) enter(c *Call) (*Process, *thread, error) {
 	} else if !c.Valid() {
 		return nil, nil, ErrGone
 	}
-	if !pidfdThreadKnown() {
+	if !x.threadPIDFDs() {
 		return p, nil, nil
 	}
 	t, err := x.enterThread(c, tid, p)

@@ -22,6 +22,9 @@ type Config struct {
 	// Log, if not nil, is told in one line, like log.Printf, of what nobody else would learn: an answer that the kernel
 	// refused, a handler that panicked, an injection that failed. It is called from several goroutines.
 	Log func(format string, args ...any)
+	// Features, if not nil, is what the supervisor takes the kernel to have, instead of trying: a kernel that has more is then
+	// used like one that has not. Whoever installs filters sees to WaitKillableRecv.
+	Features *Features
 }
 
 // Supervisor answers the notifications of its listeners. Its methods are safe for concurrent use.
@@ -29,6 +32,7 @@ type Supervisor struct {
 	config       Config
 	watch        *watcher
 	index        *processIndex
+	counters     *counters
 	inFlight     atomic.Int32
 	deferTimeout time.Duration // DeferTimeout, but for tests
 
@@ -53,7 +57,8 @@ func New(config Config) (*Supervisor, error) {
 	s := &Supervisor{
 		config:       config,
 		watch:        watch,
-		index:        newProcessIndex(watch),
+		index:        newProcessIndex(watch, config.Features),
+		counters:     newCounters(config.Table),
 		deferTimeout: DeferTimeout,
 		listeners:    map[*listener]struct{}{},
 	}
@@ -62,9 +67,10 @@ func New(config Config) (*Supervisor, error) {
 }
 
 // Attach takes over listener, a seccomp notification descriptor, and answers its notifications until the last task under its
-// filter is gone or the supervisor is closed. The descriptor belongs to the supervisor from then on, even if Attach fails.
+// filter is gone or the supervisor is closed. The descriptor belongs to the supervisor from then on, even if Attach fails. It
+// fails on a kernel that cannot put a descriptor into the guest in one step with the answer ([Features].AddFDSend).
 func (s *Supervisor) Attach(fd int) error {
-	l, err := newListener(fd, s.watch.epfd)
+	l, err := newListener(fd, s.watch.epfd, s.config.Features)
 	if err != nil {
 		return err
 	}

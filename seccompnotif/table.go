@@ -3,6 +3,7 @@ package seccompnotif
 import (
 	"errors"
 	"fmt"
+	"maps"
 )
 
 // Handler decides about one kind of notification.
@@ -21,7 +22,8 @@ func (f HandlerFunc) Handle(c *Call) Action { return f(c) }
 
 // Table holds for each system call the chain of its handlers. It does not change once built and is read without locks.
 type Table struct {
-	chains [][]Handler // by system call number
+	chains [][]Handler  // by system call number
+	inline map[int]bool // calls to which a deferred answer is refused; nil for none
 }
 
 // chain returns the handlers of the system call nr, none if nobody registered.
@@ -31,6 +33,9 @@ func (t *Table) chain(nr int32) []Handler {
 	}
 	return t.chains[nr]
 }
+
+// refusesDefer tells whether a deferred answer to the system call nr is refused.
+func (t *Table) refusesDefer(nr int32) bool { return t.inline[int(nr)] }
 
 // Syscalls returns the numbers that have at least one handler, ascending.
 func (t *Table) Syscalls() []int {
@@ -46,6 +51,7 @@ func (t *Table) Syscalls() []int {
 // TableBuilder collects handlers. It is not safe for concurrent use.
 type TableBuilder struct {
 	builtin, user map[int][]Handler
+	inline        map[int]bool
 	overlay       *Overlay
 	errs          []error
 }
@@ -71,6 +77,16 @@ func (b *TableBuilder) Handle(nr int, h Handler) *TableBuilder {
 // HandleUser adds a user's handler, to run when every built-in handler of system call nr has answered [Continue].
 func (b *TableBuilder) HandleUser(nr int, h Handler) *TableBuilder {
 	return b.add(b.user, nr, h)
+}
+
+// RefuseDefer has a [Defer] that answers system call nr performed as an errno of EPERM, without the function's being run. It is
+// for calls that can only be let through by the loop itself, which stops or traces tasks around the answer.
+func (b *TableBuilder) RefuseDefer(nr int) *TableBuilder {
+	if b.inline == nil {
+		b.inline = map[int]bool{}
+	}
+	b.inline[nr] = true
+	return b
 }
 
 // maxSyscallNumber bounds the table; the largest number in use is below 500, and the table is indexed by it.
@@ -105,7 +121,7 @@ func (b *TableBuilder) Build() (*Table, error) {
 			size = max(size, nr+1)
 		}
 	}
-	t := &Table{chains: make([][]Handler, size)}
+	t := &Table{chains: make([][]Handler, size), inline: maps.Clone(b.inline)}
 	for nr := range t.chains {
 		chain := append(append([]Handler(nil), b.builtin[nr]...), b.user[nr]...)
 		if len(chain) == 0 {

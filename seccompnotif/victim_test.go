@@ -296,6 +296,12 @@ func (v *victim) peek(addr uint64, n int) []byte {
 // supervise attaches v to a supervisor made of the handlers by system call number.
 func supervise(t testing.TB, v *victim, handlers map[int]Handler, options ...func(*Supervisor)) *Supervisor {
 	t.Helper()
+	return superviseBy(t, v, Config{}, handlers, options...)
+}
+
+// superviseBy is supervise with a configuration, whose table and log are set here.
+func superviseBy(t testing.TB, v *victim, config Config, handlers map[int]Handler, options ...func(*Supervisor)) *Supervisor {
+	t.Helper()
 	b := NewTable()
 	for nr, h := range handlers {
 		b.Handle(nr, h)
@@ -304,7 +310,8 @@ func supervise(t testing.TB, v *victim, handlers map[int]Handler, options ...fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Table: table, Log: t.Logf})
+	config.Table, config.Log = table, t.Logf
+	s, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

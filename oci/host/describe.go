@@ -12,6 +12,7 @@ type Description struct {
 	Arch       string     `json:"arch"` // as Go names it
 	Namespaces Namespaces `json:"namespaces"`
 	Syscalls   Syscalls   `json:"syscalls"`
+	Listener   Listener   `json:"seccomp_listener"`
 	// Controllers are the cgroup controllers that can be used, of v1 and v2 alike.
 	Controllers []string `json:"cgroup_controllers"`
 	// UserNSLimit is user.max_user_namespaces, "" if unknown; "0" forbids new user namespaces.
@@ -34,6 +35,7 @@ func Describe() Description {
 		Arch:               runtime.GOARCH,
 		Namespaces:         ProbeNamespaces(),
 		Syscalls:           probeSyscalls(),
+		Listener:           probeListener(),
 		UserNSLimit:        setting("/proc/sys/user/max_user_namespaces"),
 		UnprivilegedUserNS: setting("/proc/sys/kernel/unprivileged_userns_clone") != "0" && setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") != "1",
 		PtraceScope:        setting("/proc/sys/kernel/yama/ptrace_scope"),

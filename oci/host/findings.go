@@ -83,12 +83,18 @@ func withoutProtection(protection landlock.Protection) string {
 }
 
 func (d Description) seccompFindings() []Finding {
+	reason := "" // why nothing could be tried on a listener
+	if d.Listener.Error != "" {
+		reason = ": " + d.Listener.Error
+	}
 	return []Finding{
 		{Name: "seccomp notify", Have: d.Seccomp.Notify, Detail: "SECCOMP_RET_USER_NOTIF",
 			Consequence: "policies that need the supervisor are refused, egress rules by address among them"},
 		{Name: "seccomp wait-killable", Have: d.Seccomp.WaitKillable, Detail: "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, Linux 5.19",
 			Consequence: "policies that need the supervisor are refused: a signal could interrupt a call that was already carried out"},
-		{Name: "seccomp sync wake-up", Have: d.AtLeast(6, 7), Detail: "SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, Linux 6.7, judged by release",
+		{Name: "seccomp addfd-send", Have: d.Listener.AddFDSend, Detail: "SECCOMP_ADDFD_FLAG_SEND, Linux 5.14" + reason,
+			Consequence: "policies that need the supervisor are refused: it could not answer with a descriptor in one step"},
+		{Name: "seccomp sync wake-up", Have: d.Listener.SyncWakeUp, Detail: "SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, Linux 6.7" + reason,
 			Consequence: "a supervised call takes several times as long"},
 		{Name: "seccomp log", Have: d.Seccomp.Log, Detail: "SECCOMP_RET_LOG",
 			Consequence: "seccomp profiles that use SCMP_ACT_LOG do not log"},

@@ -208,6 +208,7 @@ func everything() Description {
 		Namespaces: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS |
 			unix.CLONE_NEWUSER | unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME,
 		Arch: "amd64", Syscalls: Syscalls{true, true, true, true, true, true, true, true, true, true, true},
+		Listener:    Listener{SyncWakeUp: true, AddFDSend: true},
 		Controllers: []string{"cpu", "memory", "pids"}, UserNSLimit: "63432", UnprivilegedUserNS: true, PtraceScope: "1",
 		AppArmor: true, SELinux: true, LSMs: "lockdown,capability,landlock,yama,apparmor",
 	}
@@ -217,7 +218,7 @@ func everything() Description {
 func TestFindingsGolden(t *testing.T) {
 	older := everything()
 	older.Release, older.Landlock, older.Seccomp.TSyncESRCH = "5.19.17", 2, true
-	older.Syscalls.PidfdThread, older.Syscalls.MountSetattr = false, false
+	older.Syscalls.PidfdThread, older.Syscalls.MountSetattr, older.Listener.SyncWakeUp = false, false, false
 	older.EUID, older.InitialUserNS, older.Capabilities = 1000, true, 0
 	older.UnprivilegedUserNS, older.SELinux = false, false
 	older.Cgroup = Cgroup{Layout: CgroupV1}
@@ -286,6 +287,9 @@ func TestDescribeThisHost(t *testing.T) {
 	var table strings.Builder
 	if err := WriteTable(&table, d.Findings()); err != nil {
 		t.Error(err)
+	}
+	if !d.Listener.AddFDSend || !d.Listener.SyncWakeUp && d.AtLeast(6, 7) {
+		t.Errorf("of a listener it is said %+v", d.Listener)
 	}
 	t.Logf("this host:\n%s", &table)
 }

@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
 
 // Seccomp is what the kernel's seccomp can do beyond plain filters, see seccomp(2).
@@ -17,6 +19,25 @@ type Seccomp struct {
 	SpecAllow bool `json:"spec_allow"`
 	// TSyncESRCH: SECCOMP_FILTER_FLAG_TSYNC_ESRCH, a listener together with thread synchronisation.
 	TSyncESRCH bool `json:"tsync_esrch"`
+}
+
+// Listener is what a seccomp listener can do, which is found out on one.
+type Listener struct {
+	// SyncWakeUp: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, with which supervisor and guest wake each other on the same CPU.
+	SyncWakeUp bool `json:"sync_wake_up"`
+	// AddFDSend: SECCOMP_ADDFD_FLAG_SEND, a descriptor and the answer in one step.
+	AddFDSend bool `json:"addfd_send"`
+	// Error says why no listener could be tried.
+	Error string `json:"error,omitempty"`
+}
+
+func probeListener() Listener {
+	features, err := seccompnotif.Probe()
+	l := Listener{SyncWakeUp: features.SyncWakeUp, AddFDSend: features.AddFDSend}
+	if err != nil {
+		l.Error = err.Error()
+	}
+	return l
 }
 
 func probeSeccomp() Seccomp {

@@ -35,7 +35,9 @@ func (m *Monitor) supervise(listener *os.File) error {
 
 func (m *Monitor) newSupervisor() error {
 	p := m.request.Plan
-	table := seccompnotif.NewTable()
+	// A handler that could never run, because the overlay denies its call or lets it through, is a mistake in the plan.
+	table := seccompnotif.NewTable().Under(p.Overlay)
+	notified := p.Overlay.Notified()
 	if len(p.Network.Notifications()) > 0 {
 		egress, err := netfilter.NewEgress(netfilter.EgressConfig{
 			Policy: p.Network, Denials: m.request.Denials,
@@ -44,7 +46,11 @@ func (m *Monitor) newSupervisor() error {
 		if err != nil {
 			return err
 		}
-		egress.Register(table)
+		for nr, handler := range egress.Handlers() {
+			if notified[nr] { // syscalls.deny may have refused it outright
+				table.Handle(nr, handler)
+			}
+		}
 	}
 	built, err := table.Build()
 	if err != nil {

@@ -23,7 +23,10 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // fullHost has everything that a plan looks at: root with all capabilities, Landlock ABI 7, cgroups v1.
-var fullHost = host.Host{Release: "6.18.0", Capabilities: ^host.Capabilities(0), UserNS: true, InitialUserNS: true, Landlock: 7}
+var fullHost = host.Host{
+	Release: "6.18.0", Capabilities: ^host.Capabilities(0), UserNS: true, InitialUserNS: true, Landlock: 7,
+	Seccomp: host.Seccomp{Notify: true, WaitKillable: true},
+}
 
 // legacyCgroups is where a host with cgroups v1 has put the container.
 var legacyCgroups = chroot.Cgroups{Version: 1, Hierarchies: []chroot.Hierarchy{
@@ -248,6 +251,21 @@ func TestPlansSurviveJSON(t *testing.T) {
 				t.Error("a plan that is read back is enforced otherwise")
 			}
 		})
+	}
+}
+
+// Without a filter flag that keeps signals from ending a guest's wait, calls could be made twice on its behalf.
+func TestSupervisionNeedsTheKernels(t *testing.T) {
+	r := goldenRequests(t)["network-addresses"]
+	r.Host.Seccomp.WaitKillable = false
+	const want = "io.sandlock.network.allow: needs the supervisor, and with it SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19), which this kernel lacks"
+	if _, err := New(r); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	unsupervised := goldenRequests(t)["docker"]
+	unsupervised.Host.Seccomp.WaitKillable = false
+	if _, err := New(unsupervised); err != nil {
+		t.Errorf("a container without a supervisor: %v", err)
 	}
 }
 
