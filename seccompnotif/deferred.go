@@ -118,11 +118,7 @@ func (h *Held) Call() *Call { return h.call }
 // Answer performs a and ends the wait. An action of [Hold] or [Defer] answers EIO. A second answer is an error; that the
 // guest is gone is none.
 func (h *Held) Answer(a Action) error {
-	h.mu.Lock()
-	answered := h.answered
-	h.answered = true
-	h.mu.Unlock()
-	if answered {
+	if !h.claim() {
 		discard(a)
 		return errors.New("held notification: already answered")
 	}
@@ -132,4 +128,27 @@ func (h *Held) Answer(a Action) error {
 	}
 	h.supervisor.perform(h.call, a)
 	return nil
+}
+
+// claim returns true to the first who answers.
+func (h *Held) claim() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	answered := h.answered
+	h.answered = true
+	return !answered
+}
+
+// goOn ends the holding with what a handler would have answered: the call may be held again, or deferred.
+func (h *Held) goOn(a Action) {
+	if !h.claim() {
+		discard(a)
+		return
+	}
+	defer h.call.listener.release()
+	if a.kind == actDefer {
+		h.supervisor.startDeferred(h.call, a.more.run)
+		return
+	}
+	h.supervisor.finish(h.call, a)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +16,7 @@ type Process struct {
 	start uint64
 	pidfd pidfd
 	watch watch
+	kin   atomic.Pointer[kin] // nil until somebody asks
 }
 
 // PID returns the process id (of the thread group) in the supervisor's pid namespace.

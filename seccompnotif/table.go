@@ -53,6 +53,7 @@ type TableBuilder struct {
 	builtin, user map[int][]Handler
 	inline        map[int]bool
 	overlay       *Overlay
+	gate          *Gate
 	errs          []error
 }
 
@@ -89,6 +90,13 @@ func (b *TableBuilder) RefuseDefer(nr int) *TableBuilder {
 	return b
 }
 
+// Gate has g asked, or told, about every system call that it wants, after all handlers have answered [Continue]. What a built-in
+// handler refuses is reported to it as denied. Calls of [EventCall.OnBehalf] are for their handlers to ask about.
+func (b *TableBuilder) Gate(g *Gate) *TableBuilder {
+	b.gate = g
+	return b
+}
+
 // maxSyscallNumber bounds the table; the largest number in use is below 500, and the table is indexed by it.
 const maxSyscallNumber = 4095
 
@@ -121,9 +129,17 @@ func (b *TableBuilder) Build() (*Table, error) {
 			size = max(size, nr+1)
 		}
 	}
+	for nr := range b.gate.calls() {
+		size = max(size, nr+1)
+	}
 	t := &Table{chains: make([][]Handler, size), inline: maps.Clone(b.inline)}
 	for nr := range t.chains {
 		chain := append(append([]Handler(nil), b.builtin[nr]...), b.user[nr]...)
+		if call, wanted := b.gate.calls()[nr]; wanted && !call.OnBehalf {
+			chain = b.gate.guard(call, b.builtin[nr], b.user[nr])
+		} else if wanted && len(chain) == 0 {
+			errs = append(errs, fmt.Errorf("no handler makes %s on the guest's behalf, so nobody could be asked about it", call.Name))
+		}
 		if len(chain) == 0 {
 			continue
 		}
