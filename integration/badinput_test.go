@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -125,6 +127,27 @@ func TestMissingBundle(t *testing.T) {
 	if ids := r.ids(t); len(ids) > 0 {
 		t.Errorf("left: %q", ids)
 	}
+}
+
+// The monitor of a create that fails at once may have ended before the process that was called gets to run again.
+func TestCreatesThatFailAtOnceEnd(t *testing.T) {
+	r := newRuntime(t)
+	missing := filepath.Join(t.TempDir(), "missing")
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for range 16 {
+				ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+				cmd := r.command(ctx, "create", "--bundle", missing, "quick")
+				_ = cmd.Run() // the exit code says it
+				if code := exitCode(cmd.ProcessState); code != 1 || ctx.Err() != nil {
+					t.Errorf("create of a missing bundle: exit code %d, %v", code, ctx.Err())
+				}
+				cancel()
+			}
+		})
+	}
+	group.Wait()
 }
 
 func TestBadIDs(t *testing.T) {

@@ -125,6 +125,8 @@ static void split(void) {
     perror("sandlock-runtime: socketpair");
     _exit(1);
   }
+  // Before there is a child: a disposition of SIG_DFL discards a SIGCHLD that is pending, and a quick child's would be lost (sigaction(2)).
+  signal(SIGCHLD, SIG_DFL);
   sigfillset(&wanted);
   for (unsigned i = 0; i < sizeof kept / sizeof kept[0]; i++) sigdelset(&wanted, kept[i]);
   sigprocmask(SIG_BLOCK, &wanted, &before);
@@ -143,7 +145,6 @@ static void split(void) {
   }
   close(ends[1]);
   struct calling c = {.monitor = pid, .workload = -1, .socket = ends[0], .workload_status = -1};
-  signal(SIGCHLD, SIG_DFL);
   serve(&c, &wanted);
 }
 
