@@ -46,30 +46,86 @@ func TestBlockingConnect(t *testing.T) {
 	}
 }
 
-// waitInside waits until a thread of the guest is parked in a call that a worker carries out.
+// waitInside waits until a thread of the guest is in a call, and a call of the guest's is parked.
 func (g *guest) waitInside(tid int, call string) {
 	g.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	number := map[string]int{"connect": unix.SYS_CONNECT, "sendmsg": unix.SYS_SENDMSG}[call]
+	g.await(fmt.Sprintf("thread %d gets into %s", tid, call), func() bool {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", tid))
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		if strings.HasPrefix(string(text), fmt.Sprint(map[string]int{"connect": unix.SYS_CONNECT, "sendmsg": unix.SYS_SENDMSG}[call])+" ") && workersWaiting() > 0 {
-			return
-		}
+		return strings.HasPrefix(string(text), fmt.Sprint(number)+" ") && g.egress.lot.size() > 0
+	})
+}
+
+// await waits until something is so.
+func (g *guest) await(what string, is func() bool) {
+	g.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !is(); runtime.Gosched() {
 		if time.Now().After(deadline) {
-			g.t.Fatalf("thread %d does not get into %s: %s", tid, call, text)
+			g.t.Fatalf("not so after 10 s: %s", what)
 		}
 	}
 }
 
-// workersWaiting counts the goroutines that wait on a guest's behalf.
-func workersWaiting() int {
-	stacks := make([]byte, 1<<20)
-	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "netfilter.(*waiter).")
+// TestManyConnects has many threads of a guest wait for connections that nobody answers, and one connect meanwhile. What waits
+// takes no thread of the supervisor's, and ends with what TCP says when it gives up.
+func TestManyConnects(t *testing.T) {
+	n := newNetwork(t)
+	// TCP gives up after 1 + 2 seconds instead of 130.
+	n.do(t, func() error { return os.WriteFile("/proc/sys/net/ipv4/tcp_syn_retries", []byte("1"), 0) })
+	quick := n.listen(t, "tcp", "10.1.0.1:0")
+	before := threads(t)
+	const count = 500
+	args := map[string]any{"Slow": lostAddr, "Quick": quick.addr.String(), "Count": count}
+	g := n.start(t, policy(t, "10.0.0.0/8", ""), "many connects", guestOptions{args: args})
+	g.await("all calls are parked", func() bool { return g.egress.lot.size() == count })
+	if more := threads(t) - before; more > count/10 {
+		t.Errorf("%d calls wait on %d threads", count, more)
+	}
+	g.say("the quick one")
+	var r outcome
+	if g.hear(&r); r.Errno != 0 || quick.next() != "quick" {
+		t.Errorf("the quick connect: %+v", r)
+	}
+	var tally map[string]int
+	if g.hear(&tally); tally[unix.ETIMEDOUT.Error()] != count {
+		t.Errorf("the slow connects: %v", tally)
+	}
 }
 
-// TestConnectEnds checks that a worker does not outlive its guest.
+// TestLotIsFull parks one call more than there is room for.
+func TestLotIsFull(t *testing.T) {
+	n := newNetwork(t)
+	n.do(t, func() error { return os.WriteFile("/proc/sys/net/ipv4/tcp_syn_retries", []byte("1"), 0) })
+	quick := n.listen(t, "tcp", "10.1.0.1:0")
+	const room = 10
+	args := map[string]any{"Slow": lostAddr, "Quick": quick.addr.String(), "Count": room + 1}
+	g := n.start(t, policy(t, "10.0.0.0/8", ""), "many connects", guestOptions{args: args, parked: room})
+	g.await("all calls are parked", func() bool { return g.egress.lot.size() == room })
+	g.say("the quick one")
+	var r outcome
+	if g.hear(&r); r.Errno != 0 || quick.next() != "quick" {
+		t.Errorf("the quick connect: %+v", r)
+	}
+	var tally map[string]int
+	if g.hear(&tally); tally[unix.ETIMEDOUT.Error()] != room || tally[unix.EAGAIN.Error()] != 1 {
+		t.Errorf("the slow connects: %v", tally)
+	}
+}
+
+// threads counts the threads of the test process.
+func threads(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+// TestConnectEnds checks that a parked call does not outlive its guest.
 func TestConnectEnds(t *testing.T) {
 	n := newNetwork(t)
 	g := n.start(t, policy(t, "10.0.0.0/8", ""), "slow connect", guestOptions{args: map[string]any{"Slow": lostAddr}})
@@ -77,12 +133,7 @@ func TestConnectEnds(t *testing.T) {
 	g.hear(&tid)
 	g.waitInside(tid, "connect")
 	g.end()
-	start := time.Now()
-	for workersWaiting() > 0 {
-		if runtime.Gosched(); time.Since(start) > 5*time.Second {
-			t.Fatal("the worker still waits 5 s after its guest was killed")
-		}
-	}
+	g.await("the call of a killed guest is not parked any more", func() bool { return g.egress.lot.size() == 0 })
 }
 
 // TestConnectSignal interrupts blocking connects. The handler runs at once, although nobody answers the guest, and the connect

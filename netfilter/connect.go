@@ -1,7 +1,7 @@
 package netfilter
 
 import (
-	"time"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -12,37 +12,51 @@ import (
 func (e *Egress) connect(c *seccompnotif.Call) seccompnotif.Action {
 	m := getScratch()
 	defer m.put()
-	errno, blocks := e.connectOnce(c, m, false)
-	if blocks {
-		// What was judged is not kept: the worker looks at everything anew, so nothing is left open if it never runs.
-		return seccompnotif.Defer(func() seccompnotif.Action {
-			m := getScratch()
-			defer m.put()
-			errno, _ := e.connectOnce(c, m, true)
-			return answer(0, errno)
-		})
-	}
-	return answer(0, errno)
-}
-
-// connectOnce judges and makes the connection. With mayBlock false it returns true where that takes time: what is done by then
-// is no harm to do again.
-func (e *Egress) connectOnce(c *seccompnotif.Call, m *scratch, mayBlock bool) (_ unix.Errno, blocks bool) {
 	sa, unreadable := m.readName(c, c.Arg(1), int(int32(c.Arg(2))))
 	if unreadable == 0 && e.refusedUnseen(c, sa) {
-		return deniedErrno, false
+		return seccompnotif.Errno(deniedErrno)
 	}
 	s, errno := openSocket(c, int(int32(c.Arg(0))))
 	if errno != 0 { // comes before what is wrong with the address, as in the kernel
-		return errno, false
+		return seccompnotif.Errno(errno)
 	}
-	defer s.close()
 	if unreadable != 0 {
-		return unreadable, false
+		s.close()
+		return seccompnotif.Errno(unreadable)
 	}
+	return e.connectSocket(c, s, sa, false)
+}
+
+// connectSocket connects a socket, which it takes over.
+func (e *Egress) connectSocket(c *seccompnotif.Call, s socket, sa []byte, onWorker bool) seccompnotif.Action {
+	if s.domain == unix.AF_UNIX {
+		if onWorker {
+			return e.connectUnix(c, s, sa)
+		}
+		s.close() // so that nothing is left open if the worker never runs
+		sa = slices.Clone(sa)
+		return seccompnotif.Defer(func() seccompnotif.Action {
+			s, errno := openSocket(c, int(int32(c.Arg(0))))
+			if errno != 0 {
+				return seccompnotif.Errno(errno)
+			}
+			return e.connectSocket(c, s, sa, true)
+		})
+	}
+	errno, goesOn := e.connectInet(c, &s, sa)
+	if goesOn {
+		return e.lot.park(newConnect(s, slices.Clone(sa)))
+	}
+	s.close()
+	return answer(0, errno)
+}
+
+// connectInet judges the address and connects any socket that is none of Unix. It returns true where the kernel goes on
+// connecting, and the guest is to wait for that.
+func (e *Egress) connectInet(c *seccompnotif.Call, s *socket, sa []byte) (_ unix.Errno, goesOn bool) {
 	switch {
 	case s.isInet():
-		to, errno := e.judgeInet(c, &s, sa, false)
+		to, errno := e.judgeInet(c, s, sa, false)
 		if errno != 0 {
 			return errno, false
 		}
@@ -50,46 +64,29 @@ func (e *Egress) connectOnce(c *seccompnotif.Call, m *scratch, mayBlock bool) (_
 		if s.inet != inetTCP || !to.IsValid() || s.nonblocking() {
 			return s.connect(sa), false
 		}
-		if !mayBlock {
-			errno := s.tryConnect(sa)
-			return errno, errno == unix.EINPROGRESS || errno == unix.EALREADY
-		}
-		return e.connectPatiently(c, &s, sa, unix.EINPROGRESS), false
-	case s.domain == unix.AF_UNIX:
-		if !mayBlock {
-			return 0, true
-		}
-		return e.connectUnix(c, s, sa), false
+		errno = s.tryConnect(sa)
+		return errno, errno == unix.EINPROGRESS || errno == unix.EALREADY
 	case s.domain == unix.AF_NETLINK && toKernel(sa):
 		return s.connect(sa), false
 	default:
-		return e.refuse(c, &s, noDestination, Verdict{}, "no rule can allow this kind of socket"), false
+		return e.refuse(c, s, noDestination, Verdict{}, "no rule can allow this kind of socket"), false
 	}
 }
 
-// connectPatiently makes the connection of a blocking socket, on a worker. timedOut is what the kernel answers when the
-// socket's SO_SNDTIMEO is over.
-//
-// A worker blocked in connect(2) could not be called back: when the guest is killed or gets a signal it would stay until TCP
-// gives up, which takes minutes. So each attempt returns at once. The kernel goes on connecting by itself, while the worker
-// polls and looks after the guest; a later attempt picks the result up, exactly as a connect that was interrupted and started
-// again does.
-func (e *Egress) connectPatiently(c *seccompnotif.Call, s *socket, sa []byte, timedOut unix.Errno) unix.Errno {
-	w := newWaiter(e.host, c, s, time.Now(), timedOut)
-	for {
-		errno := s.tryConnect(sa)
-		switch errno {
-		case unix.EINPROGRESS, unix.EALREADY: // TCP is at it
-			errno = w.writable(s)
-		case unix.EAGAIN: // the backlog of a Unix socket is full, which no poll tells the end of
-			errno = w.pause()
-		default:
-			return errno
+// newConnect returns the wait for a connection that TCP is making. The kernel goes on by itself; a later attempt on the same
+// socket with the same address, both of which are ours, picks the result up, exactly as a connect that was interrupted and
+// started again does.
+func newConnect(s socket, sa []byte) *parked {
+	p := &parked{socket: s, pollable: true, timedOut: unix.EINPROGRESS}
+	p.stopped = func(errno unix.Errno) seccompnotif.Action { return seccompnotif.Errno(errno) }
+	p.again = func() (seccompnotif.Action, progress) {
+		errno := p.socket.tryConnect(sa)
+		if errno == unix.EINPROGRESS || errno == unix.EALREADY {
+			return seccompnotif.Action{}, stuck
 		}
-		if errno != 0 {
-			return errno
-		}
+		return answer(0, errno), done
 	}
+	return p
 }
 
 // tryConnect is connect(2) on a blocking socket without waiting: EINPROGRESS and EALREADY mean that the kernel goes on

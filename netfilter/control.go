@@ -12,9 +12,12 @@ const (
 	cmsghdrSize  = unix.SizeofCmsghdr
 	ucredSize    = unix.SizeofUcred
 	solTLS       = 282 // SOL_TLS
-	tlsSetRecord = 1   // TLS_SET_RECORD_TYPE
-	scmTSOptID   = 81  // SCM_TS_OPT_ID
-	ipv6FlowInfo = 11  // IPV6_FLOWINFO of <linux/in6.h>
+	solSCTP      = unix.IPPROTO_SCTP
+	tlsSetRecord = 1  // TLS_SET_RECORD_TYPE
+	scmTSOptID   = 81 // SCM_TS_OPT_ID
+	ipv6FlowInfo = 11 // IPV6_FLOWINFO of <linux/in6.h>
+
+	ipv6FlowLabelManager = 32 // IPV6_FLOWLABEL_MGR of <linux/in6.h>
 )
 
 // controlMessage is one entry of a message's ancillary data, see cmsg(3).

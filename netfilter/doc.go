@@ -33,6 +33,7 @@
 // label. Abstract Unix sockets of the supervisor's own network namespace are therefore out of reach unless
 // [EgressConfig.SharedAbstract] says otherwise, and of netlink requests those that name processes or descriptors are refused.
 //
-// A call that blocks goes on for 30 seconds at most, then fails with EIO. It ends when its guest dies, and gives way to the
-// guest's signals as the kernel's own would.
+// A call that would block is parked: it takes no thread, and goes on for as long as the kernel's own would. It ends when its
+// guest dies, gives way to the guest's signals, and keeps to the socket's SO_SNDTIMEO. Beyond some thousands of parked calls
+// (a quarter of the descriptors that the supervisor may open) the next fails with EAGAIN.
 package netfilter

@@ -27,6 +27,7 @@ type Egress struct {
 	policy   Policy
 	denials  DenialLog
 	host     *seccompnotif.Host
+	lot      *lot
 	abstract bool
 }
 
@@ -37,11 +38,14 @@ func NewEgress(config EgressConfig) (*Egress, error) {
 	if err != nil {
 		return nil, fmt.Errorf("egress: %w", err)
 	}
-	return &Egress{config.Policy, config.Denials, host, config.SharedAbstract}, nil
+	return &Egress{config.Policy, config.Denials, host, newLot(host), config.SharedAbstract}, nil
 }
 
 // Close releases the descriptors that e holds. No handler may run any more.
-func (e *Egress) Close() error { return e.host.Close() }
+func (e *Egress) Close() error {
+	e.lot.close()
+	return e.host.Close()
+}
 
 // Handlers returns the handler of each system call, by its number, to be put into a [seccompnotif.Table].
 func (e *Egress) Handlers() map[int]seccompnotif.Handler {
@@ -110,7 +114,6 @@ type scratch struct {
 	iovecs   []byte
 	spans    []span
 	data     []byte
-	sent     [4]byte
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}

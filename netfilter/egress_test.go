@@ -380,7 +380,7 @@ func TestSourceRoutes(t *testing.T) {
 	server.untouched()
 	options, _ := run[[]unix.Errno](t, n, policy(t, "10.1.0.1", ""), "source routes", guestOptions{})
 	for i, errno := range options {
-		if (errno == unix.EPERM) != (i < 4) {
+		if (errno == unix.EPERM) != (i < 5) {
 			t.Errorf("option %d: %v", i, errno)
 		}
 	}

@@ -193,8 +193,8 @@ func (p Policy) Notified() []string {
 //   - io_uring is refused (ENOSYS), since it makes sockets and connects them past any filter.
 //   - Where Landlock alone restricts TCP, so is TCP fast open by a send (EOPNOTSUPP, as when it is switched off), which
 //     connects without Landlock's being asked.
-//   - Where addresses are judged, so are the socket options for source routes (EPERM), which send packets by way of addresses
-//     that were not judged.
+//   - Where addresses are judged, the socket options for source routes are refused (EPERM), which send packets by way of
+//     addresses that were not judged, and so is all of SCTP's (ENOPROTOOPT), one of which connects.
 //
 // Sockets made elsewhere and received are not stopped by the first point. [Egress] judges or refuses them; where nothing is
 // trapped, Landlock judges their TCP connects, and others are not covered.
@@ -287,11 +287,15 @@ func sourceRouteDenials() []seccompnotif.Denial {
 		{unix.SOL_IPV6, unix.IPV6_RTHDR},
 		{unix.SOL_IPV6, unix.IPV6_2292RTHDR},
 		{unix.SOL_IPV6, unix.IPV6_2292PKTOPTIONS},
+		{unix.SOL_IPV6, ipv6FlowLabelManager}, // a flow label may have a route in it
 	} {
 		denials = append(denials, seccompnotif.Denial{
 			Syscall: "setsockopt", Errno: unix.EPERM,
 			When: []seccompnotif.Match{equal(level, option.level), equal(name, option.name)},
 		})
+	}
+	for _, call := range []string{"setsockopt", "getsockopt"} { // SCTP_SOCKOPT_CONNECTX, and SCTP_SOCKOPT_CONNECTX3
+		denials = append(denials, seccompnotif.Denial{Syscall: call, Errno: unix.ENOPROTOOPT, When: []seccompnotif.Match{equal(level, solSCTP)}})
 	}
 	return denials
 }

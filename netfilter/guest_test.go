@@ -122,6 +122,7 @@ type guest struct {
 	cmd    *exec.Cmd
 	socket *os.File
 	in     *bufio.Reader
+	egress *Egress // nil if the guest is not supervised
 
 	mu      sync.Mutex
 	denials []Denial
@@ -135,6 +136,7 @@ type guestOptions struct {
 	handlers map[int]seccompnotif.Handler // in place of Egress
 	quiet    bool                         // no record of denials
 	denials  DenialLog                    // in place of the record that denied returns
+	parked   int                          // calls that may be parked at a time; 0 = as many as usual
 }
 
 // start starts a guest in the network, under policy.
@@ -195,6 +197,10 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	if o.parked > 0 {
+		egress.lot.limit = o.parked
+	}
+	g.egress = egress
 	table := seccompnotif.NewTable()
 	if o.handlers == nil {
 		egress.Register(table)

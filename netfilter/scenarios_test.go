@@ -21,6 +21,7 @@ func init() {
 	scenarios["race"] = race
 	scenarios["partial sendmmsg"] = partialSendmmsg
 	scenarios["slow connect"] = slowConnect
+	scenarios["many connects"] = manyConnects
 	scenarios["big send"] = bigSend
 	scenarios["broken pipe"] = brokenPipe
 	scenarios["unix"] = unixSockets
@@ -138,6 +139,35 @@ func slowConnect(me *self) any {
 		return outcome{-1, unix.EBADMSG, fmt.Sprintf("SO_SNDTIMEO became %v, %v", timeout, err)}
 	}
 	return r
+}
+
+// manyConnects makes many blocking connections to one address, and when all are under way one to another.
+func manyConnects(me *self) any {
+	var args struct {
+		Slow, Quick string
+		Count       int
+	}
+	me.arguments(&args)
+	sa := sockaddr(netip.MustParseAddrPort(args.Slow))
+	results := make(chan unix.Errno)
+	for range args.Count {
+		go func() {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+			if err != nil {
+				panic(err)
+			}
+			r := raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0)
+			unix.Close(fd)
+			results <- r.Errno
+		}()
+	}
+	me.wait()
+	me.tell(attempt{Call: "connect", Type: unix.SOCK_STREAM, To: args.Quick, Data: "quick"}.make())
+	tally := map[string]int{}
+	for range args.Count {
+		tally[(<-results).Error()]++
+	}
+	return tally
 }
 
 // bigSend sends more than any buffer holds with one sendmsg and returns how much that was and its digest.
@@ -595,7 +625,7 @@ func init() {
 		value := make([]byte, 8)
 		var results []unix.Errno
 		for _, option := range [][2]uintptr{
-			{unix.SOL_IP, unix.IP_OPTIONS}, {unix.SOL_IPV6, unix.IPV6_RTHDR}, {unix.SOL_IPV6, unix.IPV6_2292RTHDR}, {unix.SOL_IPV6, unix.IPV6_2292PKTOPTIONS},
+			{unix.SOL_IP, unix.IP_OPTIONS}, {unix.SOL_IPV6, unix.IPV6_RTHDR}, {unix.SOL_IPV6, unix.IPV6_2292RTHDR}, {unix.SOL_IPV6, unix.IPV6_2292PKTOPTIONS}, {unix.SOL_IPV6, ipv6FlowLabelManager},
 			{unix.SOL_IP, unix.IP_TTL}, {unix.SOL_IPV6, unix.IPV6_TCLASS}, {unix.SOL_TCP, unix.IP_OPTIONS},
 		} {
 			results = append(results, raw("setsockopt", unix.SYS_SETSOCKOPT, uintptr(fd), option[0], option[1], pointer(value), uintptr(len(value)), 0).Errno)

@@ -24,8 +24,8 @@ func (e *Egress) sendmmsg(c *seccompnotif.Call) seccompnotif.Action {
 	return e.send(c, sendCall{flags: uint32(c.Arg(3)), count: int(min(uint32(c.Arg(2)), maxIovecs)), many: true})
 }
 
-// sendCall is how far one of the three calls has come. It holds nothing that would have to be released: whoever goes on with it
-// looks at the guest's socket and memory anew and judges again.
+// sendCall is how far one of the three calls has come. Whoever goes on with it looks at the guest's memory anew and judges
+// again; the socket stays the same once the call has been parked.
 type sendCall struct {
 	flags uint32
 	count int  // messages in all
@@ -35,7 +35,8 @@ type sendCall struct {
 	bytes      int  // of the stream message after them, what is sent already
 	connecting bool // that message has begun a connection (TCP fast open)
 
-	began time.Time // when a worker took over
+	began  time.Time // when a worker, or the lot, began the try that is under way
+	parked *parked   // nil before the call is parked
 }
 
 // message is one message of the guest. The slices are ours.
@@ -46,8 +47,14 @@ type message struct {
 	control []byte // as the guest wrote it
 }
 
-// errLater is the errno, of no meaning to the kernel, of a send that a worker has to go on with.
-const errLater = unix.Errno(0xffff)
+// Errnos, of no meaning to the kernel, of a send that has not come to its end.
+const (
+	errLater   = unix.Errno(0xffff) // a worker has to go on with it
+	errBlocked = unix.Errno(0xfffe) // it would block, or has kept its worker for long: it is to be parked
+)
+
+// maxStint is for how long a worker is busy with one call before others get a turn.
+const maxStint = 5 * time.Second
 
 // send carries the call out as far as that takes neither time nor many bytes, and lets a worker do the rest.
 func (e *Egress) send(c *seccompnotif.Call, call sendCall) seccompnotif.Action {
@@ -57,23 +64,69 @@ func (e *Egress) send(c *seccompnotif.Call, call sendCall) seccompnotif.Action {
 	if errno == errLater {
 		later := call // so that call itself stays off the heap
 		return seccompnotif.Defer(func() seccompnotif.Action {
-			m := getScratch()
-			defer m.put()
-			later.began = time.Now()
-			return answer(e.sendAll(c, m, &later, true))
+			action, progress := e.goOn(c, &later)
+			if progress != done {
+				return e.lot.park(later.parked)
+			}
+			return action
 		})
 	}
 	return answer(result, errno)
 }
 
-// sendAll sends the messages of a call from where it stands. onWorker says that waiting is allowed; otherwise the errno may be
-// errLater.
+// goOn goes on with a call, on a worker or for the lot.
+func (e *Egress) goOn(c *seccompnotif.Call, call *sendCall) (seccompnotif.Action, progress) {
+	m := getScratch()
+	defer m.put()
+	call.began = time.Now()
+	messages, bytes, connecting := call.messages, call.bytes, call.connecting
+	result, errno := e.sendAll(c, m, call, true)
+	switch {
+	case errno != errBlocked:
+		return answer(result, errno), done
+	case call.messages != messages || call.bytes != bytes || call.connecting != connecting:
+		return seccompnotif.Action{}, advanced
+	default:
+		return seccompnotif.Action{}, stuck
+	}
+}
+
+// sendAll sends the messages of a call from where it stands. onWorker says that it may take time, though not block; then the
+// errno may be errBlocked, and otherwise errLater.
 func (e *Egress) sendAll(c *seccompnotif.Call, m *scratch, call *sendCall, onWorker bool) (int, unix.Errno) {
+	if call.parked != nil {
+		return e.sendOver(c, &call.parked.socket, m, call, onWorker)
+	}
 	s, errno := openSocket(c, int(int32(c.Arg(0))))
 	if errno != 0 {
 		return call.result(0, errno)
 	}
-	defer s.close()
+	n, errno := e.sendOver(c, &s, m, call, onWorker)
+	if errno == errBlocked {
+		call.parked = e.newSend(c, s, call)
+		return 0, errBlocked
+	}
+	s.close()
+	return n, errno
+}
+
+// newSend returns the wait for room in a socket, which it takes over.
+func (e *Egress) newSend(c *seccompnotif.Call, s socket, call *sendCall) *parked {
+	return &parked{
+		socket: s, pollable: true, timedOut: unix.EAGAIN,
+		again: func() (seccompnotif.Action, progress) { return e.goOn(c, call) },
+		stopped: func(errno unix.Errno) seccompnotif.Action {
+			n := call.bytes
+			if n > 0 { // as when the kernel's own send ends early
+				errno = call.sent(c, n)
+			}
+			return answer(call.result(n, errno))
+		},
+	}
+}
+
+// sendOver is sendAll over a socket.
+func (e *Egress) sendOver(c *seccompnotif.Call, s *socket, m *scratch, call *sendCall, onWorker bool) (int, unix.Errno) {
 	budget := maxOneSend
 	for sent := 0; call.messages < call.count; sent++ {
 		if !onWorker && (budget <= 0 || sent >= maxInlineMsg) {
@@ -83,9 +136,9 @@ func (e *Egress) sendAll(c *seccompnotif.Call, m *scratch, call *sendCall, onWor
 		if errno != 0 {
 			return call.result(0, errno)
 		}
-		n, errno := e.sendMessage(c, &s, m, call, msg, onWorker)
-		if errno == errLater {
-			return 0, errLater
+		n, errno := e.sendMessage(c, s, m, call, msg, onWorker)
+		if errno == errLater || errno == errBlocked {
+			return 0, errno
 		}
 		if errno != 0 {
 			if errno == unix.EPIPE && s.isStream() && call.flags&unix.MSG_NOSIGNAL == 0 && call.messages == 0 {
@@ -93,21 +146,29 @@ func (e *Egress) sendAll(c *seccompnotif.Call, m *scratch, call *sendCall, onWor
 			}
 			return call.result(0, errno)
 		}
-		if !call.many {
-			return n, 0
+		if errno := call.sent(c, n); errno != 0 || !call.many {
+			return call.result(n, errno)
 		}
-		binary.NativeEndian.PutUint32(m.sent[:], uint32(n))
-		if err := c.WriteMemory(call.headerAddr(c)+mmsghdrSent, m.sent[:]); err != nil {
-			return call.result(0, unix.EFAULT)
-		}
-		call.messages++
-		call.bytes, call.connecting = 0, false
 		budget -= n
 		if n < msg.size {
 			break // like the kernel: what follows would come before the rest of this one
 		}
 	}
 	return call.messages, 0
+}
+
+// sent notes that the current message is sent, or as much of it as ever will be, and of sendmmsg tells the guest.
+func (call *sendCall) sent(c *seccompnotif.Call, n int) unix.Errno {
+	if call.many {
+		var length [4]byte
+		binary.NativeEndian.PutUint32(length[:], uint32(n))
+		if err := c.WriteMemory(call.headerAddr(c)+mmsghdrSent, length[:]); err != nil {
+			return unix.EFAULT
+		}
+		call.messages++
+	}
+	call.bytes, call.connecting = 0, false
+	return 0
 }
 
 // result returns what the call returns when it ends with an errno: as in the kernel, messages or bytes that were sent before
@@ -192,8 +253,14 @@ func (e *Egress) judgeMessage(c *seccompnotif.Call, s *socket, msg *message, cal
 	case s.inet == inetTCP && (call.flags&unix.MSG_FASTOPEN == 0 || call.connecting):
 		msg.name = nil // which is all the kernel makes of it
 	case len(msg.name) > 0:
-		if _, errno := e.judgeInet(c, s, msg.name, true); errno != 0 {
+		to, errno := e.judgeInet(c, s, msg.name, true)
+		if errno != 0 {
 			return errno
+		}
+		if !to.IsValid() && s.inet == inetUDP {
+			// AF_UNSPEC, which sends to where an IPv6 socket is connected, as no address does. The guest may make an IPv4 socket of
+			// it meanwhile (IPV6_ADDRFORM), which would take what stands in the address for a destination.
+			msg.name = nil
 		}
 	}
 	if errno := checkInetControl(msg.control); errno != 0 {

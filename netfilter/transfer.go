@@ -1,6 +1,8 @@
 package netfilter
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
@@ -17,9 +19,8 @@ type transfer struct {
 	onWorker bool
 	// laterControl is the ancillary data of every piece of a stream message but the first.
 	laterControl []byte
-	whole        []byte  // the data of a datagram, once fetched
-	fetched      bool    // whole is there, if empty
-	waiter       *waiter // made when it first has to wait
+	whole        []byte // the data of a datagram, once fetched
+	fetched      bool   // whole is there, if empty
 }
 
 // maxInetDatagram is the most that the length field of an IPv4 or IPv6 packet can say.
@@ -40,8 +41,8 @@ func (t *transfer) fetch() unix.Errno {
 }
 
 // run sends the message. A datagram goes whole. Of a stream, a call that blocks goes on until all is sent, in pieces; one that
-// does not sends one piece, which is legal however short. Sending itself never blocks: where it would, a worker waits, and
-// anybody else answers errLater.
+// does not sends one piece, which is legal however short. Sending itself never blocks: where it would, the errno is errLater, or
+// on a worker errBlocked.
 func (t *transfer) run() (int, unix.Errno) {
 	s, p := t.socket, t.progress
 	if p.bytes > 0 {
@@ -57,31 +58,24 @@ func (t *transfer) run() (int, unix.Errno) {
 			return t.result(errno)
 		}
 		n, errno := t.sendPiece(data)
-		if errno == 0 {
+		full := errno == unix.EAGAIN || n < len(data)
+		switch {
+		case errno == 0:
 			p.bytes += n
 			t.message.control = t.laterControl // the rest went with the first byte
 			if p.bytes >= t.message.size || !s.isStream() || !t.blocks() {
 				return p.bytes, 0
 			}
-			if !t.onWorker {
-				return 0, errLater
-			}
-			if t.waiter == nil || n == len(data) {
-				continue
-			}
-		} else if errno == unix.EINPROGRESS && t.blocks() { // fast open has begun a connection, and sent nothing
-			p.connecting, t.message.name = true, nil
-		} else if errno != unix.EAGAIN || !t.blocks() {
+		case errno == unix.EINPROGRESS && t.blocks(): // fast open has begun a connection, and sent nothing
+			p.connecting, t.message.name, full = true, nil, true
+		case errno != unix.EAGAIN || !t.blocks():
 			return t.result(errno)
 		}
-		if !t.onWorker {
+		switch {
+		case !t.onWorker:
 			return 0, errLater
-		}
-		if t.waiter == nil {
-			t.waiter = newWaiter(t.egress.host, t.call, s, p.began, unix.EAGAIN)
-		}
-		if errno := t.waiter.writable(s); errno != 0 {
-			return t.result(errno)
+		case full || time.Since(p.began) > maxStint:
+			return 0, errBlocked
 		}
 	}
 }

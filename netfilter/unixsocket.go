@@ -13,24 +13,34 @@ import (
 // noDestination is the destination of a denial that has no IP address.
 var noDestination netip.AddrPort
 
-// connectUnix connects a Unix socket, on a worker. Egress rules say nothing of Unix sockets, so this is only about doing it as
-// the guest would: a path is resolved in the guest's root with the guest's permissions, and the peer sees its user and group
-// (SO_PEERCRED; the process id is the supervisor's). An abstract name is looked up in the network namespace of the socket,
-// whoever calls. The socket is a copy, so that the caller's need not be on the heap.
-func (e *Egress) connectUnix(c *seccompnotif.Call, s socket, sa []byte) unix.Errno {
+// connectUnix connects a Unix socket, which it takes over. It runs on a worker. Egress rules say nothing of Unix sockets, so this
+// is only about doing it as the guest would: a path is resolved in the guest's root with the guest's permissions, and the peer
+// sees its user and group (SO_PEERCRED; the process id is the supervisor's). An abstract name is looked up in the network
+// namespace of the socket, whoever calls.
+func (e *Egress) connectUnix(c *seccompnotif.Call, s socket, sa []byte) seccompnotif.Action {
 	if errno := e.checkAbstract(c, &s, sa); errno != 0 {
-		return errno
+		s.close()
+		return seccompnotif.Errno(errno)
 	}
-	errno, err := e.host.AsGuest(c, isPath(sa), func() unix.Errno {
-		if s.nonblocking() {
-			return s.connect(sa)
+	// The backlog of a listener that is full is said with EAGAIN. Nothing tells when it has room again.
+	p := &parked{socket: s, timedOut: unix.EAGAIN}
+	p.stopped = func(errno unix.Errno) seccompnotif.Action { return seccompnotif.Errno(errno) }
+	p.again = func() (seccompnotif.Action, progress) {
+		errno, err := e.host.AsGuest(c, isPath(sa), func() unix.Errno { return p.socket.tryConnect(sa) })
+		if err != nil {
+			return seccompnotif.Errno(errnoOf(err, unix.EACCES)), done
 		}
-		return e.connectPatiently(c, &s, sa, unix.EAGAIN)
-	})
-	if err != nil {
-		return errnoOf(err, unix.EACCES)
+		if errno == unix.EAGAIN && !p.socket.nonblocking() {
+			return seccompnotif.Action{}, stuck
+		}
+		return answer(0, errno), done
 	}
-	return errno
+	action, progress := p.again()
+	if progress == stuck {
+		return e.lot.park(p)
+	}
+	p.socket.close()
+	return action
 }
 
 // checkAbstract refuses abstract names in the supervisor's own network namespace, see [EgressConfig.SharedAbstract].

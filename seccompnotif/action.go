@@ -85,7 +85,8 @@ func InjectWritableBytes(b []byte) Action {
 
 // Hold gives no answer now: the task stays parked in its system call. keep is called at once with the held notification, on
 // the goroutine that would have answered, and whoever has the [Held] answers later. It must be answered, even if with an
-// error, since the task waits for it; a task that is killed, or a supervisor that closes, ends the wait otherwise.
+// error, since the task waits for it; a task that is killed, or a supervisor that closes, ends the wait otherwise. keep is
+// called too, for the sake of what it releases, where the answer has been given meanwhile for a function that was late.
 func Hold(keep func(*Held)) Action {
 	return Action{kind: actHold, more: &moreAction{keep: keep}}
 }

@@ -55,7 +55,7 @@ func (s *Supervisor) startDeferred(c *Call, f func() Action) {
 		a := Errno(unix.EIO) // of an f that ends the goroutine
 		defer func() {
 			if !d.claim(nil) {
-				discard(a)
+				s.discard(c, a)
 				return
 			}
 			late.Stop()
@@ -119,7 +119,7 @@ func (h *Held) Call() *Call { return h.call }
 // guest is gone is none.
 func (h *Held) Answer(a Action) error {
 	if !h.claim() {
-		discard(a)
+		h.supervisor.discard(h.call, a)
 		return errors.New("held notification: already answered")
 	}
 	defer h.call.listener.release()
@@ -142,7 +142,7 @@ func (h *Held) claim() bool {
 // goOn ends the holding with what a handler would have answered: the call may be held again, or deferred.
 func (h *Held) goOn(a Action) {
 	if !h.claim() {
-		discard(a)
+		h.supervisor.discard(h.call, a)
 		return
 	}
 	defer h.call.listener.release()

@@ -107,6 +107,27 @@ func TestDeferTimeout(t *testing.T) {
 	<-discarded
 }
 
+// TestDeferTimeoutHold: what a late function wanted to keep is given to its keeper all the same, who can only release it.
+func TestDeferTimeoutHold(t *testing.T) {
+	v := startVictim(t, notified)
+	release, kept := make(chan struct{}), make(chan *Held, 1)
+	supervise(t, v, handle(callA, func(*Call) Action {
+		return Defer(func() Action {
+			<-release
+			return Hold(func(h *Held) { kept <- h })
+		})
+	}), func(s *Supervisor) { s.deferTimeout = 10 * time.Millisecond })
+	expect(t, v.syscall(callA), 0, unix.EIO)
+	close(release)
+	h := <-kept
+	if h.Call().Valid() {
+		t.Error("the notification is valid after its answer")
+	}
+	if err := h.Answer(Return(1)); err == nil {
+		t.Error("a second answer is accepted")
+	}
+}
+
 func TestHold(t *testing.T) {
 	v := startVictim(t, notified)
 	held := make(chan *Held, 1)

@@ -35,10 +35,13 @@ func (s *Supervisor) perform(c *Call, a Action) {
 	}
 }
 
-// discard gives back what an action that will not be performed owns.
-func discard(a Action) {
-	if a.kind == actInjectFDSend {
+// discard gives back what an action that will not be performed owns. Whoever would have kept c gets it with its answer given.
+func (s *Supervisor) discard(c *Call, a Action) {
+	switch a.kind {
+	case actInjectFDSend:
 		unix.Close(a.more.source)
+	case actHold:
+		a.more.keep(&Held{supervisor: s, call: c, answered: true})
 	}
 }
 
