@@ -1,7 +1,10 @@
 package integration
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -35,6 +38,7 @@ func TestCPUSharesAndQuotaAreSet(t *testing.T) {
 	b := newBundle(t, "/bin/sleep", "1000")
 	b.spec.Linux.Resources.CPU = &specs.LinuxCPU{Quota: pointer(int64(50000)), Period: pointer(uint64(100000))}
 	r.start(t, b)
+	found := 0
 	for path, want := range map[string]string{
 		"/sys/fs/cgroup/cpu/sandlock-test/" + b.id + "/cpu.cfs_quota_us": "50000\n",
 		"/sys/fs/cgroup/sandlock-test/" + b.id + "/cpu.max":              "50000 100000\n",
@@ -46,7 +50,66 @@ func TestCPUSharesAndQuotaAreSet(t *testing.T) {
 		if err != nil || string(content) != want {
 			t.Errorf("%s: %q %v", path, content, err)
 		}
+		found++
 	}
+	if found == 0 {
+		t.Error("the container's cgroup is at neither of the places")
+	}
+}
+
+// A process of exec can be put into cgroups below the container's, for all controllers or for some.
+func TestExecIntoASubCgroup(t *testing.T) {
+	r := newRuntime(t)
+	c := r.start(t, newBundle(t, "/bin/sleep", "1000"))
+	own := cgroupsOf(t, c.id)
+	if len(own) == 0 {
+		t.Fatal("the container has no cgroup")
+	}
+	for _, dir := range own {
+		if err := os.Mkdir(filepath.Join(dir, "inner"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			// On v1 a new cpuset is empty, and takes no process.
+			if content, err := os.ReadFile(filepath.Join(dir, file)); err == nil && strings.Contains(dir, "/cpuset/") {
+				if err := os.WriteFile(filepath.Join(dir, "inner", file), content, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	for _, test := range []struct {
+		flags []string
+		inner func(hierarchy string) bool
+	}{
+		{nil, func(string) bool { return false }},
+		{[]string{"--cgroup", "inner"}, func(string) bool { return true }},
+		{[]string{"--cgroup", "pids,freezer:inner"}, func(h string) bool { return h == "pids" || h == "freezer" }},
+	} {
+		if len(own) == 1 && len(test.flags) > 0 && strings.Contains(test.flags[1], ":") {
+			continue // a single hierarchy, without controllers of their own
+		}
+		pidFile := filepath.Join(c.dir, "inner.pid")
+		r.must(t, append(append([]string{"exec", "--detach", "--pid-file", pidFile}, test.flags...), c.id, "/bin/sleep", "2000")...)
+		pid := readPid(t, pidFile)
+		adopt(pid)
+		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(content)) {
+			fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+			if got := strings.HasSuffix(fields[2], "/"+c.id+"/inner"); got != test.inner(fields[1]) {
+				t.Errorf("%v: %s", test.flags, line)
+			}
+		}
+	}
+	for _, bad := range []string{"missing", "../..", "bogus:inner"} {
+		r.run(t, "exec", "--cgroup", bad, c.id, "/bin/true").refused(t, "cgroup")
+	}
+	r.must(t, "delete", "--force", c.id)
+	c.wait(t)
+	assertNothingLeft(t, r, c.bundle)
 }
 
 // A container without a cgroup path and without limits runs on any host.

@@ -64,7 +64,7 @@ type container struct {
 // once.
 func (r *Runtime) create(id string, o CreateOptions, detached, start bool) (c *container, err error) {
 	if err := state.ValidateID(id); err != nil {
-		return nil, fmt.Errorf("%w: %q", err, id)
+		return nil, err
 	}
 	c = &container{runtime: r, caller: caller.Find(), host: warmUp(), starts: start}
 	if c.bundle, err = bundle.Load(o.Bundle); err != nil {

@@ -32,9 +32,6 @@ func (r *Runtime) Exec(id string, o ExecOptions) (exitCode int, err error) {
 	case status == specs.StateCreating:
 		return 0, errors.New("cannot exec in a container that is still being created")
 	}
-	if o.Cgroup != "" {
-		return 0, errors.New("--cgroup: not supported by this version")
-	}
 	p, err := loadPlan(dir)
 	if err != nil {
 		return 0, err
@@ -71,7 +68,7 @@ func (r *Runtime) Exec(id string, o ExecOptions) (exitCode int, err error) {
 		return 0, err
 	}
 	return e.run(monitor.JoinRequest{
-		Plan: p, Process: plan.NewProcess(process, home), InitPID: record.Init.PID, Init: init, Running: record.Started, Cgroup: group, Monitor: client(dir),
+		Plan: p, Process: plan.NewProcess(process, home), InitPID: record.Init.PID, Init: init, Running: record.Started, Cgroup: group, Below: o.Cgroups, Monitor: client(dir),
 		PreserveFDs: o.PreserveFDs, FilterCache: r.filterCache(), Console: console,
 		Started: func(pid int) error { return writePidFile(o.PidFile, pid) },
 	})

@@ -38,6 +38,6 @@ type ExecOptions struct {
 	ConsoleSocket string
 	PidfdSocket   string
 	PreserveFDs   int
-	Cgroup        string // --cgroup: sub-cgroup, cgroup v2 only
+	Cgroups       map[string]string // --cgroup: cgroups below the container's by controller; "" for all controllers
 	IgnorePaused  bool
 }

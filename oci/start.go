@@ -25,6 +25,8 @@ func (r *Runtime) Start(id string) error {
 		return errors.New("cannot start a container that has stopped")
 	case specs.StateCreating:
 		return errors.New("cannot start a container that is still being created")
+	case state.StatePaused:
+		return errors.New("cannot start a container in the paused state")
 	default:
 		return errors.New("cannot start an already running container")
 	}

@@ -28,7 +28,7 @@ as in the container's own process, or what process.json says.`,
 			&cli.StringFlag{Name: "apparmor", Usage: "AppArmor profile of the process"},
 			&cli.BoolFlag{Name: "no-new-privs", Usage: "set no_new_privs for the process"},
 			&cli.StringSliceFlag{Name: "cap", Aliases: []string{"c"}, Usage: "add a capability to the bounding, effective and permitted sets of the process"},
-			&cli.StringSliceFlag{Name: "cgroup", Usage: "run the process in an existing sub-cgroup (cgroup v2 only)"},
+			&cli.StringSliceFlag{Name: "cgroup", Usage: "run the process in an existing sub-cgroup, for all controllers or for those named (`[CONTROLLER[,CONTROLLER...]:]PATH`)"},
 			&cli.BoolFlag{Name: "ignore-paused", Usage: "allow exec in a paused container"},
 		}),
 		Action: func(c *cli.Context) error {
@@ -67,7 +67,7 @@ func execOptions(c *cli.Context) (oci.ExecOptions, error) {
 		return o, fmt.Errorf("--preserve-fds: %d is negative", o.PreserveFDs)
 	}
 	var err error
-	if o.Cgroup, err = subCgroup(c.StringSlice("cgroup")); err != nil {
+	if o.Cgroups, err = subCgroups(c.StringSlice("cgroup")); err != nil {
 		return o, err
 	}
 	if o.PidFile, err = absolute(c, "pid-file"); err != nil {
@@ -82,15 +82,29 @@ func execOptions(c *cli.Context) (oci.ExecOptions, error) {
 	return o, nil
 }
 
-// subCgroup reads --cgroup, of which runc has two forms: a path, and controllers with a path each.
-func subCgroup(values []string) (string, error) {
-	switch {
-	case len(values) == 0:
-		return "", nil
-	case len(values) > 1:
-		return "", fmt.Errorf("--cgroup: given more than once, which is not supported")
-	case strings.Contains(values[0], ":"):
-		return "", fmt.Errorf("--cgroup: %s: a path for each controller is not supported", values[0])
+// subCgroups reads --cgroup, which has two forms: one path, or a path for controllers, as often as there are some left.
+func subCgroups(values []string) (map[string]string, error) {
+	var paths map[string]string
+	for _, value := range values {
+		controllers, path, named := strings.Cut(value, ":")
+		if !named {
+			if len(values) > 1 {
+				return nil, fmt.Errorf("invalid --cgroup argument: %s (missing <controller>: prefix)", value)
+			}
+			controllers, path = "", value
+		}
+		for _, controller := range strings.Split(controllers, ",") {
+			if named && controller == "" {
+				return nil, fmt.Errorf("invalid --cgroup argument: %s (empty <controller> prefix)", value)
+			}
+			if _, twice := paths[controller]; twice {
+				return nil, fmt.Errorf("invalid --cgroup argument(s): controller %s specified multiple times", controller)
+			}
+			if paths == nil {
+				paths = make(map[string]string)
+			}
+			paths[controller] = path
+		}
 	}
-	return values[0], nil
+	return paths, nil
 }

@@ -113,8 +113,11 @@ func TestExecOptions(t *testing.T) {
 		},
 		"exec -u 1:2 -g 3 -g 4 --cap CAP_KILL --cap CAP_CHOWN --cwd /x -d --pid-file p --console-socket /s --pidfd-socket /t --preserve-fds 2 --ignore-paused --cgroup sub --apparmor a --process-label l ID a": {
 			User: "1:2", AdditionalGIDs: []int64{3, 4}, Caps: []string{"CAP_KILL", "CAP_CHOWN"}, Cwd: "/x", Detach: true,
-			PidFile: filepath.Join(here, "p"), ConsoleSocket: "/s", PidfdSocket: "/t", PreserveFDs: 2, IgnorePaused: true, Cgroup: "sub",
+			PidFile: filepath.Join(here, "p"), ConsoleSocket: "/s", PidfdSocket: "/t", PreserveFDs: 2, IgnorePaused: true, Cgroups: map[string]string{"": "sub"},
 			AppArmor: "a", ProcessLabel: "l", Args: []string{"a"},
+		},
+		"exec --cgroup cpu,pids:a --cgroup memory:b ID a": {
+			Cgroups: map[string]string{"cpu": "a", "pids": "a", "memory": "b"}, Args: []string{"a"},
 		},
 		"exec --no-new-privs ID a":       {NoNewPrivs: &yes, Args: []string{"a"}},
 		"exec --no-new-privs=false ID a": {NoNewPrivs: &no, Args: []string{"a"}},

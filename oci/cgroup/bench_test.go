@@ -54,7 +54,7 @@ func BenchmarkLife(b *testing.B) {
 		check(up.Close())
 		stranger := exec.Command("/bin/sleep", "1000")
 		check(stranger.Start())
-		lap(&apply, func() { check(m.AddPID("", stranger.Process.Pid)) })
+		lap(&apply, func() { check(m.AddPID(nil, stranger.Process.Pid)) })
 		check(stranger.Process.Kill())
 		_ = stranger.Wait()
 		lap(&destroy, func() { check(m.Destroy()) })

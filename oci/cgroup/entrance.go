@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
@@ -65,6 +66,54 @@ func (m *Manager) EnterBeside(pid int) (*Entrance, error) {
 		return nil, fmt.Errorf("cgroup of init: %w", err)
 	}
 	return &Entrance{Into: into}, nil
+}
+
+// EnterBelow opens the entrance of cgroups below the container's, which must exist: below names one for each controller, or by "" one for
+// all. Controllers that are not named have the container's own.
+func (m *Manager) EnterBelow(below map[string]string) (*Entrance, error) {
+	paths, err := m.pathsBelow(below)
+	if err != nil {
+		return nil, err
+	}
+	e := &Entrance{Into: -1}
+	if m.NeedsPID() {
+		return e, nil
+	}
+	if err := e.open(paths); err != nil {
+		_ = e.Close()
+		return nil, fmt.Errorf("cgroup: %w", err)
+	}
+	return e, nil
+}
+
+// pathsBelow is like [Manager.Paths], with the directories that below leads to. All that are named are there.
+func (m *Manager) pathsBelow(below map[string]string) (map[string]string, error) {
+	if m.lib == nil {
+		return nil, m.absent
+	}
+	paths := m.Paths()
+	for controller := range below {
+		if _, known := paths[controller]; !known && controller != "" {
+			return nil, fmt.Errorf("cgroup: the container has none of controller %q", controller)
+		}
+	}
+	for controller, base := range paths {
+		inner, named := below[controller]
+		if !named {
+			if inner, named = below[""]; !named {
+				continue
+			}
+		}
+		path := filepath.Join(base, inner)
+		if path != base && !strings.HasPrefix(path, base+"/") {
+			return nil, fmt.Errorf("cgroup: bad sub cgroup path: %s", inner)
+		}
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("cgroup: %w", err)
+		}
+		paths[controller] = path
+	}
+	return paths, nil
 }
 
 func (e *Entrance) open(paths map[string]string) error {

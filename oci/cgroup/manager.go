@@ -196,16 +196,31 @@ func (m *Manager) giveUp(why error) error {
 	return nil
 }
 
-// AddPID moves a further process into the existing cgroup, or into sub below it. It is the slow way, see [Entrance].
-func (m *Manager) AddPID(sub string, pid int) error {
+// AddPID moves a further process into the existing cgroup, or into those below it that [Manager.EnterBelow] would enter. It is the slow way, see
+// [Entrance].
+func (m *Manager) AddPID(below map[string]string, pid int) error {
 	if m.lib == nil {
-		if sub != "" {
+		if len(below) != 0 {
 			return m.absent
 		}
 		return nil
 	}
-	if err := m.lib.AddPid(sub, pid); err != nil && !errors.Is(err, cgroups.ErrRootless) {
-		return fmt.Errorf("cgroup: %w", err)
+	inner, same := below[""]
+	if same || len(below) == 0 {
+		if err := m.lib.AddPid(inner, pid); err != nil && !errors.Is(err, cgroups.ErrRootless) {
+			return fmt.Errorf("cgroup: %w", err)
+		}
+		return nil
+	}
+	// The library has no word for this.
+	paths, err := m.pathsBelow(below)
+	if err != nil {
+		return err
+	}
+	for _, dir := range distinct(paths) {
+		if err := cgroups.WriteCgroupProc(dir, pid); err != nil && !m.config.Cgroup.Rootless {
+			return fmt.Errorf("cgroup: %w", err)
+		}
 	}
 	return nil
 }

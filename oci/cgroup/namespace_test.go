@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -34,11 +35,20 @@ func inMountNamespace(t *testing.T) bool {
 	return false
 }
 
-// noCgroups hides the host's cgroups.
+// noCgroups hides the host's cgroups, also those that somebody has mounted elsewhere.
 func noCgroups(t *testing.T) {
 	t.Helper()
 	if err := unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
+	}
+	others, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range others {
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH); err != nil {
+			t.Fatalf("%s: %v", m.Mountpoint, err)
+		}
 	}
 }
 

@@ -22,6 +22,8 @@ type JoinRequest struct {
 	Init    *os.File
 	Running bool // the container has been started
 	Cgroup  *cgroup.Manager
+	// Below are cgroups below the container's that the process goes into; see [cgroup.Manager.EnterBelow].
+	Below   map[string]string
 	Monitor interface {
 		Ruleset() (*os.File, error)
 		Listen(*os.File) error
@@ -82,7 +84,7 @@ func (r JoinRequest) walk(child *launch.Child, l *plan.Launch) error {
 		}
 		switch at {
 		case l.Born:
-			if err := r.Cgroup.AddPID("", child.PID); err != nil {
+			if err := r.Cgroup.AddPID(r.Below, child.PID); err != nil {
 				return err
 			}
 		case l.Parked:
@@ -148,7 +150,7 @@ func (r JoinRequest) hold() (h held, err error) {
 		fd := launch.Inherited(int(root.Fd()), "root")
 		h.Root = &fd
 	}
-	entrance, err := r.Cgroup.EnterBeside(r.InitPID)
+	entrance, err := r.entrance()
 	if errors.Is(err, unix.ENOENT) {
 		return h, fmt.Errorf("cgroup of the container: %w", err)
 	}
@@ -178,6 +180,14 @@ func (r JoinRequest) hold() (h held, err error) {
 	}
 	h.Overlay, h.Spec, h.SpecFlags, err = filters(r.Plan, r.FilterCache)
 	return h, err
+}
+
+// entrance is the cgroup that the process is to be in.
+func (r JoinRequest) entrance() (*cgroup.Entrance, error) {
+	if len(r.Below) > 0 {
+		return r.Cgroup.EnterBelow(r.Below)
+	}
+	return r.Cgroup.EnterBeside(r.InitPID)
 }
 
 // sameNamespace says whether a process is in the same namespace as the caller.
