@@ -96,15 +96,8 @@ func (s *Sources) takeDenied(p *launch.Program) (directory, file launch.FD) {
 		return launch.Inherited(s.denied.directory, "directory"), launch.Inherited(s.denied.file, "file")
 	}
 	p.About("filesystem.deny")
-	both := launch.Inherited(s.denied.both, "denied")
-	p.MoveMountTo(both, launch.CWD, "/")
-	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
-	directory = p.OpenTree(both, "directory", flags).Result("directory")
-	file = p.OpenTree(both, "file", flags).Result("file")
-	p.Fchdir(both)
-	p.Unmount(".")
-	p.Chdir("/")
-	return directory, file
+	taken := takeOut(p, launch.Inherited(s.denied.both, "denied"), "directory", "file")
+	return taken[0], taken[1]
 }
 
 // mask hides a path: a directory beneath an empty one, anything else beneath /dev/null.

@@ -40,6 +40,7 @@ const (
 	Bind       Kind = "bind"       // a tree of the host
 	Temporary  Kind = "tmpfs"      // a new tmpfs
 	Filesystem Kind = "filesystem" // any other filesystem, made in the container's namespaces
+	Written    Kind = "file"       // a read-only file of the runtime's own making, which exists nowhere else
 )
 
 // Entry is one mount.
@@ -65,6 +66,8 @@ type Entry struct {
 	CopyUp bool     `json:"copyUp,omitempty"` // a tmpfs that starts with a copy of what it covers
 	// Late entries become read-only only when everything in them has been made.
 	Late bool `json:"late,omitempty"`
+	// Content is what a file of kind Written has.
+	Content string `json:"content,omitempty"`
 	// Fallback is a host directory that is bound where the kernel refuses to make the filesystem (EPERM, EBUSY).
 	Fallback string `json:"fallback,omitempty"`
 }

@@ -20,6 +20,7 @@ type MapRequest struct {
 
 	Denied []string      // filesystem.deny: container paths
 	Extra  []specs.Mount // filesystem.mount: mounts after the spec's own
+	Files  []File        // what comes last, in the place of whatever the mounts before have put there
 
 	Cgroups Cgroups
 	// UserNamespace tells that the container has a user namespace of its own.
@@ -30,6 +31,13 @@ type MapRequest struct {
 	BindDevices bool
 	// KernelCore tells that the host has /proc/kcore.
 	KernelCore bool
+}
+
+// File is a file that the runtime writes. It is read-only for the container.
+type File struct {
+	Origin  string // what asks for it, such as "network.allow"
+	Path    string // absolute and clean container path
+	Content string
 }
 
 // NewMap works out the map. Errors name the field of the spec.
@@ -47,6 +55,11 @@ func NewMap(r MapRequest) (Map, error) {
 		if err := m.addMount(r, "filesystem.mount", mount); err != nil {
 			return Map{}, err
 		}
+	}
+	for _, file := range r.Files {
+		// What would be covered need not be mounted.
+		m.Entries = slices.DeleteFunc(m.Entries, func(e Entry) bool { return e.Kind == Bind && e.Destination == file.Path })
+		m.Entries = append(m.Entries, Entry{Origin: file.Origin, Destination: file.Path, Kind: Written, Content: file.Content, Set: coverAttributes})
 	}
 	if err := m.addDevices(r); err != nil {
 		return Map{}, err

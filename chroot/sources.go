@@ -34,6 +34,7 @@ type Sources struct {
 type source struct {
 	mount       int    // the detached mount, -1 for what the child makes
 	isDirectory bool   // what kind of mount point the mount needs
+	inside      string // the file that is meant of the mount, where the parent cannot take it out; see [Sources.takeOut]
 	mode        string // mode of the directory that a tmpfs covers, in octal; "" if unknown
 }
 
@@ -126,6 +127,8 @@ func (s *Sources) openEntry(e Entry) error {
 		o, err = s.openBind(e, e.Fallback)
 	case e.Kind == Temporary:
 		o, err = s.openTemporary(e)
+	case e.Kind == Written:
+		o, err = s.openWritten(e)
 	}
 	s.entries = append(s.entries, o)
 	return err

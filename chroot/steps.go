@@ -64,6 +64,10 @@ func (s *Sources) attach(p *launch.Program, root launch.FD, e Entry, o source) {
 	}
 	prepared := launch.Inherited(o.mount, "mount")
 	if o.mount >= 0 && e.Fallback == "" {
+		if o.inside != "" {
+			p.About("%s", e)
+			prepared = takeOut(p, prepared, o.inside)[0]
+		}
 		target := place()
 		p.MoveMount(prepared, target)
 		s.sealLater(e, prepared)

@@ -18,7 +18,7 @@ type index struct {
 }
 
 // newIndex indexes rules; the numbers it answers are positions in rules.
-func newIndex(rules []Rule) *index {
+func newIndex(rules []Rule, names Names) *index {
 	ix := new(index)
 	for p := range protocolCount {
 		var v4, v6 []numberedRule
@@ -30,12 +30,14 @@ func newIndex(rules []Rule) *index {
 			if p == ICMP {
 				ports = nil
 			}
-			if rule.AnyAddress() || rule.Prefix.Addr().Is4() {
-				v4 = append(v4, numberedRule{prefixOr(rule.Prefix, netip.IPv4Unspecified()), ports, i})
-			}
-			if rule.AnyAddress() || rule.Prefix.Addr().Is6() {
-				v6 = append(v6, numberedRule{prefixOr(rule.Prefix, netip.IPv6Unspecified()), ports, i})
-			}
+			rule.eachPrefix(names, func(prefix netip.Prefix) {
+				if !prefix.IsValid() || prefix.Addr().Is4() {
+					v4 = append(v4, numberedRule{prefixOr(prefix, netip.IPv4Unspecified()), ports, i})
+				}
+				if !prefix.IsValid() || prefix.Addr().Is6() {
+					v6 = append(v6, numberedRule{prefixOr(prefix, netip.IPv6Unspecified()), ports, i})
+				}
+			})
 		}
 		ix.protocols[p].v4 = newPrefixTable(v4).narrow()
 		ix.protocols[p].v6 = newPrefixTable(v6)

@@ -8,6 +8,11 @@ import (
 	"strings"
 )
 
+const (
+	ruleKind     = "endpoint rule"
+	validTargets = "valid are an IPv4 or IPv6 address, a CIDR prefix, or * for any"
+)
+
 // SyntaxError says which part of a rule or port list is wrong, and what is valid in its place.
 type SyntaxError struct {
 	Kind   string // "endpoint rule" or "port list"
@@ -26,14 +31,29 @@ func (e *SyntaxError) Error() string {
 
 const (
 	maxRuleLength = 1024 // bytes; more than any rule with a name and a hundred ports needs
-	ruleForm      = "[tcp://|udp://|icmp://]ADDRESS[:PORT[,PORT...]]"
+	ruleForm      = "[tcp://|udp://|icmp://]TARGET[:PORT[,PORT...]]"
 )
 
-// ParseRules parses each of a list of endpoint rules and stops at the first that is malformed.
-func ParseRules(texts []string) ([]Rule, error) {
+// ParseRules parses each of a list of endpoint rules and stops at the first that is malformed. The list it returns is never nil.
+func ParseRules(texts []string) ([]Rule, error) { return parseEach(texts, ParseRule) }
+
+// ParseDenyRules is [ParseRules] with [ParseDenyRule].
+func ParseDenyRules(texts []string) ([]Rule, error) { return parseEach(texts, ParseDenyRule) }
+
+// ParseDenyRule is [ParseRule] for a rule that denies. It cannot have a name: what is not among the addresses that the name had
+// once would stay allowed.
+func ParseDenyRule(text string) (Rule, error) {
+	rule, err := ParseRule(text)
+	if err == nil && rule.Name != "" {
+		return Rule{}, &SyntaxError{Kind: ruleKind, Text: text, Part: nameIn(text), Reason: "is a host name, which only rules that allow can have, since a name may come to mean other addresses; " + validTargets}
+	}
+	return rule, err
+}
+
+func parseEach(texts []string, parse func(string) (Rule, error)) ([]Rule, error) {
 	rules := make([]Rule, 0, len(texts))
 	for _, text := range texts {
-		rule, err := ParseRule(text)
+		rule, err := parse(text)
 		if err != nil {
 			return nil, err
 		}
@@ -44,19 +64,19 @@ func ParseRules(texts []string) ([]Rule, error) {
 
 // ParseRule parses one endpoint rule, [scheme://]target[:port[,port...]].
 //
-// The scheme is tcp, udp or icmp; without one the rule is for TCP and UDP. The target is an IPv4 or IPv6 address, a CIDR
-// prefix, or "*" or nothing for any address; an IPv6 address or prefix followed by ports stands in brackets. Ports are 1 to
+// The scheme is tcp, udp or icmp; without one the rule is for TCP and UDP. The target is a host name, an IPv4 or IPv6 address, a
+// CIDR prefix, or "*" or nothing for any address; an IPv6 address or prefix followed by ports stands in brackets. Ports are 1 to
 // 65535, or "*" alone for any, which is also what no port means. Ports cannot be given for icmp. An IPv4-mapped IPv6 address or
-// prefix is read as the IPv4 one. Host names are recognised and refused. An error is a [*SyntaxError].
+// prefix is read as the IPv4 one, and a name in lower case. An error is a [*SyntaxError].
 func ParseRule(text string) (Rule, error) {
 	fail := func(part, format string, args ...any) (Rule, error) {
-		return Rule{}, &SyntaxError{Kind: "endpoint rule", Text: text, Part: part, Reason: fmt.Sprintf(format, args...)}
+		return Rule{}, &SyntaxError{Kind: ruleKind, Text: text, Part: part, Reason: fmt.Sprintf(format, args...)}
 	}
 	switch {
 	case text == "":
 		return fail(text, "is empty; the form is %s", ruleForm)
 	case len(text) > maxRuleLength:
-		return Rule{}, &SyntaxError{Kind: "endpoint rule", Text: text[:40] + "...", Part: text[:40] + "...", Reason: fmt.Sprintf("is longer than %d bytes", maxRuleLength)}
+		return Rule{}, &SyntaxError{Kind: ruleKind, Text: text[:40] + "...", Part: text[:40] + "...", Reason: fmt.Sprintf("is longer than %d bytes", maxRuleLength)}
 	}
 	if i := strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }); i >= 0 {
 		return fail(text[i:], "begins with a space, a control character or one beyond ASCII; none belongs in a rule")
@@ -93,13 +113,29 @@ func ParseRule(text string) (Rule, error) {
 		rule.Ports = list
 	}
 	if target != "" && target != "*" {
-		prefix, reason := parsePrefix(target)
-		if reason != "" {
+		if rule.Name, rule.Prefix, reason = parseTarget(target); reason != "" {
 			return fail(target, "%s", reason)
 		}
-		rule.Prefix = prefix
 	}
 	return rule, nil
+}
+
+// nameIn returns how a rule that is valid and has a name spells it.
+func nameIn(text string) string {
+	if _, after, found := strings.Cut(text, "://"); found {
+		text = after
+	}
+	name, _, _ := strings.Cut(text, ":")
+	return name
+}
+
+// parseTarget parses a host name, or an address or prefix.
+func parseTarget(text string) (name string, prefix netip.Prefix, reason string) {
+	if isHostName(text) {
+		return strings.ToLower(text), prefix, ""
+	}
+	prefix, reason = parsePrefix(text)
+	return "", prefix, reason
 }
 
 // splitTarget separates the target from the ports, and takes an IPv6 target out of its brackets. A reason other than "" says
@@ -197,38 +233,18 @@ func parsePrefix(text string) (prefix netip.Prefix, reason string) {
 	return prefix, ""
 }
 
-// notAnAddress explains what text, which is not an address, seems to be.
+// notAnAddress explains what text, which is neither an address nor a host name, seems to be.
 func notAnAddress(text string) string {
-	const valid = "valid are an IPv4 or IPv6 address, a CIDR prefix, or * for any"
 	switch {
 	case strings.Contains(text, ":"):
 		return "is not an IPv6 address; with a port it is written in brackets, as in [2001:db8::1]:443"
 	case strings.HasPrefix(text, "*."):
-		return "is a wildcard name, which only HTTP rules can have; " + valid
-	case strings.Trim(text, "0123456789.") == "":
-		return "is not an IPv4 address; " + valid
-	case isHostName(text):
-		return "is a host name; host names come with a later release; give an address or CIDR"
+		return "is a wildcard name, which only HTTP rules can have; valid are a host name without *, an address, a CIDR prefix, or * for any"
+	case strings.HasSuffix(text, ".") && isHostName(text[:len(text)-1]):
+		return "ends in a dot; a host name is written without"
+	case isNumber(text[strings.LastIndexByte(text, '.')+1:]):
+		return "is not an IPv4 address; those are four decimal numbers, as in 192.0.2.1"
 	default:
-		return "is not an address; " + valid
+		return "is neither a host name nor an address; valid are a host name, an IPv4 or IPv6 address, a CIDR prefix, or * for any"
 	}
-}
-
-// isHostName tells whether text has the form of a host name (RFC 1123, 2.1, underscores allowed).
-func isHostName(text string) bool {
-	text = strings.TrimSuffix(text, ".")
-	if text == "" || len(text) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(text, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for _, c := range []byte(label) {
-			if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
-				return false
-			}
-		}
-	}
-	return true
 }

@@ -16,6 +16,7 @@ import (
 type Policy struct {
 	layers []ruleSet
 	deny   ruleSet
+	names  Names // what names stand for; never changed
 }
 
 // ruleSet is rules with their index; without rules index is nil.
@@ -24,12 +25,12 @@ type ruleSet struct {
 	index *index
 }
 
-func newRuleSet(rules []Rule) ruleSet {
+func newRuleSet(rules []Rule, names Names) ruleSet {
 	if len(rules) == 0 {
 		return ruleSet{}
 	}
 	rules = slices.Clone(rules)
-	return ruleSet{rules, newIndex(rules)}
+	return ruleSet{rules, newIndex(rules, names)}
 }
 
 // match returns a rule that matches, or nil.
@@ -45,11 +46,12 @@ func (s *ruleSet) match(protocol Protocol, addr netip.Addr, port uint16) *Rule {
 
 // NewPolicy returns the policy of one source. A nil allow means that the source says nothing of what is allowed. If no other
 // source does either, TCP and UDP may go wherever deny does not forbid, as if the rule "*" allowed it; ICMP is never implied.
-// An allow that is not nil and has no rule allows nothing.
+// An allow that is not nil and has no rule allows nothing. Rules of allow that have names match nothing until [Policy.Pin] says
+// what the names stand for; rules of deny must not have any.
 func NewPolicy(allow, deny []Rule) Policy {
-	p := Policy{deny: newRuleSet(deny)}
+	p := Policy{deny: newRuleSet(deny, nil)}
 	if allow != nil {
-		p.layers = []ruleSet{newRuleSet(allow)}
+		p.layers = []ruleSet{newRuleSet(allow, nil)}
 	}
 	return p
 }
@@ -57,16 +59,20 @@ func NewPolicy(allow, deny []Rule) Policy {
 // DenyAll returns the policy that allows nothing.
 func DenyAll() Policy { return NewPolicy([]Rule{}, nil) }
 
-// Tighten returns the policy that allows what both p and q allow.
+// Tighten returns the policy that allows what both p and q allow. A name that both have pinned keeps the addresses that it has in p.
 func (p Policy) Tighten(q Policy) Policy {
 	deny := p.deny
 	switch {
 	case len(p.deny.rules) == 0:
 		deny = q.deny
 	case len(q.deny.rules) > 0:
-		deny = newRuleSet(slices.Concat(p.deny.rules, q.deny.rules))
+		deny = newRuleSet(slices.Concat(p.deny.rules, q.deny.rules), nil)
 	}
-	return Policy{slices.Concat(p.layers, q.layers), deny}
+	both := Policy{layers: slices.Concat(p.layers, q.layers), deny: deny}
+	if len(p.names)+len(q.names) == 0 {
+		return both
+	}
+	return both.Pin(p.names.merge(q.names))
 }
 
 // Allows tells whether a destination may be reached. An IPv4-mapped IPv6 address is judged as the IPv4 it is, a zone is
@@ -179,12 +185,13 @@ func (p Policy) String() string {
 type policyJSON struct {
 	Allow [][]Rule `json:"allow,omitempty"`
 	Deny  []Rule   `json:"deny,omitempty"`
+	Names Names    `json:"names,omitempty"`
 }
 
-// MarshalJSON returns {"allow": [[rule, ...], ...], "deny": [rule, ...]} with rules in canonical form. Without layers or deny
-// rules the member is left out.
+// MarshalJSON returns {"allow": [[rule, ...], ...], "deny": [rule, ...], "names": {name: [address, ...], ...}} with rules in
+// canonical form. Members without content are left out.
 func (p Policy) MarshalJSON() ([]byte, error) {
-	return json.Marshal(policyJSON{p.AllowLayers(), p.deny.rules})
+	return json.Marshal(policyJSON{p.AllowLayers(), p.deny.rules, p.names})
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -193,9 +200,13 @@ func (p *Policy) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &j); err != nil {
 		return err
 	}
-	*p = Policy{deny: newRuleSet(j.Deny)}
+	read := Policy{deny: newRuleSet(j.Deny, nil)}
 	for _, layer := range j.Allow {
-		p.layers = append(p.layers, newRuleSet(layer))
+		read.layers = append(read.layers, newRuleSet(layer, nil))
 	}
+	if len(j.Names) > 0 {
+		read = read.Pin(j.Names)
+	}
+	*p = read
 	return nil
 }

@@ -140,7 +140,7 @@ func TestIndexAgainstRules(t *testing.T) {
 				}
 			}
 		}
-		ix := newIndex(list)
+		ix := newIndex(list, nil)
 		for range 200 {
 			to, port, protocol := addr(), uint16(random.IntN(4)), Protocol(random.IntN(3))
 			want := slices.ContainsFunc(list, func(r Rule) bool { return r.Matches(protocol, to, port) })
@@ -259,6 +259,63 @@ func TestGate(t *testing.T) {
 	both := policy(t, "*", "").Tighten(policy(t, "tcp://*:80,443", "")).Tighten(policy(t, "tcp://*:443,8080", ""))
 	if ports, ok := both.TCPPortsOnly(); !ok || !reflect.DeepEqual(ports, []uint16{443}) {
 		t.Errorf("three layers: %v, %v", ports, ok)
+	}
+}
+
+// A name stands for the addresses that it was pinned to, and for nothing before.
+func TestNames(t *testing.T) {
+	addrs := func(list ...string) (parsed []netip.Addr) {
+		for _, a := range list {
+			parsed = append(parsed, netip.MustParseAddr(a))
+		}
+		return parsed
+	}
+	names := Names{"api.example.com": addrs("10.0.0.1", "2001:db8::1"), "db": addrs("::ffff:10.0.0.2"), "other": addrs("10.0.0.3")}
+	judge := func(p Policy, to string) bool {
+		protocol, addr := destination(t, to)
+		return p.Allows(protocol, addr.Addr(), addr.Port())
+	}
+	written := policy(t, "api.example.com:443 tcp://db:5432 10.9.0.0/16", "10.0.0.9")
+	if got := fmt.Sprint(written.Names()); got != "[api.example.com db]" {
+		t.Error(got)
+	}
+	if !written.NeedsSupervisor() || written.Pinned() != nil || judge(written, "tcp://10.0.0.1:443") || judge(written, "tcp://0.0.0.0:443") || !judge(written, "tcp://10.9.0.1:1") {
+		t.Error("a name that is not pinned stands for something")
+	}
+	p := written.Pin(names)
+	for to, want := range map[string]bool{
+		"tcp://10.0.0.1:443": true, "udp://10.0.0.1:443": true, "tcp://[2001:db8::1]:443": true, "tcp://[::ffff:10.0.0.1]:443": true,
+		"tcp://10.0.0.1:80": false, "tcp://[2001:db8::2]:443": false, "icmp://10.0.0.1:0": false,
+		"tcp://10.0.0.2:5432": true, "udp://10.0.0.2:5432": false, "tcp://10.0.0.3:443": false, "tcp://10.9.1.1:1": true,
+	} {
+		if judge(p, to) != want {
+			t.Errorf("%s: %v", to, !want)
+		}
+	}
+	if len(p.Pinned()) != 2 {
+		t.Errorf("pinned: %v", p.Pinned())
+	}
+	// Two sources: what one calls by name the other may call by address, and the other way round.
+	both := p.Tighten(policy(t, "10.0.0.0/24 other:1", ""))
+	if !judge(both, "tcp://10.0.0.1:443") || judge(both, "tcp://[2001:db8::1]:443") || judge(both, "tcp://10.9.1.1:1") {
+		t.Error("a name of one source and a prefix of another do not intersect")
+	}
+	later := written.Tighten(policy(t, "api.example.com other:1 10.0.0.2", "")).Pin(names)
+	if !judge(later, "tcp://10.0.0.1:443") || judge(later, "tcp://10.0.0.1:444") || judge(later, "tcp://10.0.0.3:1") || !judge(later, "tcp://10.0.0.2:5432") {
+		t.Error("names of two sources do not intersect")
+	}
+	text, err := json.Marshal(p)
+	if err != nil || string(text) != `{"allow":[["api.example.com:443","tcp://db:5432","10.9.0.0/16"]],"deny":["10.0.0.9"],"names":{"api.example.com":["10.0.0.1","2001:db8::1"],"db":["::ffff:10.0.0.2"]}}` {
+		t.Errorf("%s, %v", text, err)
+	}
+	var again Policy
+	if err := json.Unmarshal(text, &again); err != nil || !judge(again, "tcp://[2001:db8::1]:443") || !reflect.DeepEqual(again.Pinned(), p.Pinned()) {
+		t.Errorf("%v, %v", again, err)
+	}
+	names["db"][0] = netip.MustParseAddr("10.0.0.4")
+	p.Pinned()["db"][0] = netip.MustParseAddr("10.0.0.4")
+	if p.Pinned()["db"][0] != netip.MustParseAddr("::ffff:10.0.0.2") {
+		t.Error("what a name stands for was changed from outside")
 	}
 }
 

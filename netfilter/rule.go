@@ -54,17 +54,19 @@ const unnamed = Protocols(1<<TCP | 1<<UDP)
 // Rule is one endpoint rule: the destinations that some protocols reach at some addresses and ports.
 type Rule struct {
 	Protocols Protocols    // not empty: TCP and UDP together, or one protocol alone
-	Prefix    netip.Prefix // the addresses; the zero value means any address of both families
+	Name      string       // the host whose addresses are meant, see [Policy.Pin]; Prefix is the zero value then
+	Prefix    netip.Prefix // the addresses; without a name the zero value means any address of both families
 	Ports     []uint16     // ascending, without duplicates; none means any port
 }
 
 // AnyAddress tells whether the rule is for every address of both families. Neither 0.0.0.0/0 nor ::/0 is.
-func (r Rule) AnyAddress() bool { return !r.Prefix.IsValid() }
+func (r Rule) AnyAddress() bool { return r.Name == "" && !r.Prefix.IsValid() }
 
 // Matches tells whether the rule speaks of a destination. An IPv4-mapped IPv6 address is the IPv4 address it maps, and a zone
-// is disregarded. The port of an ICMP destination is disregarded.
+// is disregarded. The port of an ICMP destination is disregarded. A rule with a name matches nothing: it takes a [Policy] to
+// know what addresses the name stands for.
 func (r Rule) Matches(protocol Protocol, addr netip.Addr, port uint16) bool {
-	if !r.Protocols.Has(protocol) || !addr.IsValid() {
+	if r.Name != "" || !r.Protocols.Has(protocol) || !addr.IsValid() {
 		return false
 	}
 	if !r.AnyAddress() && !r.Prefix.Contains(addr.Unmap().WithZone("")) {
@@ -85,7 +87,10 @@ func (r Rule) String() string {
 		}
 	}
 	target := "*"
-	if r.Prefix.IsValid() {
+	switch {
+	case r.Name != "":
+		target = r.Name
+	case r.Prefix.IsValid():
 		target = r.Prefix.String()
 		if r.Prefix.IsSingleIP() {
 			target = r.Prefix.Addr().String()
