@@ -197,8 +197,12 @@ func (c *container) makeCgroup() (*cgroup.Entrance, error) {
 func (c *container) decide(id string, asked policy.Policy) (err error) {
 	on := <-c.host
 	_, statErr := os.Stat("/proc/kcore")
+	answers, hosts, err := lookUp(c.bundle, asked)
+	if err != nil {
+		return err
+	}
 	c.plan, err = plan.New(plan.Request{
-		ID: id, Bundle: c.bundle, Policy: asked, Host: on, Home: home(c.bundle), KernelCore: statErr == nil,
+		ID: id, Bundle: c.bundle, Policy: asked, Host: on, Home: home(c.bundle), KernelCore: statErr == nil, Names: answers, Hosts: hosts,
 		Cgroups: hierarchies(on.Cgroup.Layout, c.cgroup.Paths(), hasNamespace(c.bundle.Spec, specs.CgroupNamespace)),
 	})
 	return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,7 +153,19 @@ func (s *sections) network(p *plan.Plan) {
 	for _, rule := range p.Network.DenyRules() {
 		rows = append(rows, []string{"deny", rule.String()})
 	}
+	pinned := p.Network.Pinned()
+	for _, name := range slices.Sorted(maps.Keys(pinned)) {
+		rows = append(rows, []string{"name", name + " is " + addressList(pinned[name])})
+	}
 	s.section("Network", rows)
+}
+
+func addressList(addrs []netip.Addr) string {
+	texts := make([]string, len(addrs))
+	for i, addr := range addrs {
+		texts[i] = addr.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 func (s *sections) landlock(r *landlock.Ruleset) {
@@ -296,15 +309,18 @@ func (s *sections) mounts(m chroot.Map) {
 	}
 	rows := [][]string{{"/", "root", m.Root.Source, how}}
 	for _, e := range m.Entries {
-		kind := e.Type
-		if e.Kind == chroot.Bind {
+		kind, source := e.Type, e.Source
+		switch e.Kind {
+		case chroot.Bind:
 			kind = "bind"
+		case chroot.Written:
+			kind, source = "file", "written for "+e.Origin
 		}
 		options := (e.Set | e.RecursiveSet).String()
 		if len(e.Data) > 0 {
 			options = strings.Trim(options+","+strings.Join(e.Data, ","), ",")
 		}
-		rows = append(rows, []string{e.Destination, kind, e.Source, options})
+		rows = append(rows, []string{e.Destination, kind, source, options})
 	}
 	for _, list := range []struct {
 		kind  string

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -13,16 +16,46 @@ import (
 const answerTimeout = 5000
 
 // network reaches a server in one named way and prints what the server answered.
-// Its arguments are: connect|connect-nonblock|fastopen|sendto|sendmsg|sendmmsg, tcp|udp, HOST:PORT.
-func network(args []string) (string, error) {
+// Its arguments are: connect|connect-nonblock|fastopen|sendto|sendmsg|sendmmsg, tcp|udp, HOST:PORT. A host that is a name is tried at each of its
+// addresses.
+func network(args []string) (answer string, err error) {
 	if len(args) != 3 {
 		return "", fmt.Errorf("network: want HOW PROTOCOL HOST:PORT, got %q", args)
 	}
-	how, protocol := args[0], args[1]
-	to, err := netip.ParseAddrPort(args[2])
+	list, err := destinations(args[2])
 	if err != nil {
 		return "", err
 	}
+	for _, to := range list {
+		if answer, err = reachOne(args[0], args[1], to); err == nil {
+			return answer, nil
+		}
+	}
+	return "", err
+}
+
+// destinations are the addresses of HOST:PORT.
+func destinations(text string) ([]netip.AddrPort, error) {
+	if to, err := netip.ParseAddrPort(text); err == nil {
+		return []netip.AddrPort{to}, nil
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return nil, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(context.Background(), "ip", host)
+	var list []netip.AddrPort
+	for _, addr := range addrs {
+		list = append(list, netip.AddrPortFrom(addr.Unmap(), uint16(number)))
+	}
+	return list, err
+}
+
+func reachOne(how, protocol string, to netip.AddrPort) (string, error) {
 	kind := unix.SOCK_STREAM
 	if protocol == "udp" {
 		kind = unix.SOCK_DGRAM

@@ -1,6 +1,12 @@
 package plan
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sandlock/sandlock-runtime/netfilter"
+)
 
 func (p *Plan) note(rule, by, why string) {
 	p.Enforcement = append(p.Enforcement, Enforcement{rule, by, why})
@@ -24,20 +30,44 @@ func (p *Plan) explain() {
 	for _, path := range files.Deny {
 		p.note("filesystem.deny "+path, "mount map", "covered by an empty object")
 	}
-	if !p.Network.Unrestricted() {
-		rules := strings.TrimSpace(p.Network.String())
-		if _, ok := p.Network.TCPPortsOnly(); ok {
-			p.note("network "+rules, "Landlock", "TCP ports at any address; other sockets are refused by the overlay filter")
-		} else if p.Network.NeedsSupervisor() {
-			p.note("network "+rules, "supervisor", "addresses are judged, and the call is made on the container's behalf")
-		} else {
-			p.note("network "+rules, "overlay filter", "sockets are refused when they are made")
-		}
-	}
+	p.explainNetwork()
 	if p.Seccomp != nil {
 		p.note("linux.seccomp", "seccomp", "the spec's own filter, installed last")
 	}
 	if len(p.Overlay.Deny) > 0 {
 		p.note("default and policy denials", "overlay filter", "")
+	}
+}
+
+// explainNetwork says it of each rule for the network.
+func (p *Plan) explainNetwork() {
+	allow, deny := p.Network.Explain()
+	for _, layer := range allow {
+		if len(layer) == 0 {
+			p.note(keyAllow+" nothing", string(netfilter.ByBoth), "no TCP port is left, and other sockets are refused when they are made")
+		}
+		p.noteRules(keyAllow, layer)
+	}
+	p.noteRules(keyDeny, deny)
+}
+
+// maxRows is how many rules of one list, all enforced alike, have a line each. Beyond that they share one: the rules themselves are in [Plan.Network].
+const maxRows = 64
+
+func (p *Plan) noteRules(key string, list []netfilter.Explanation) {
+	for len(list) > 0 {
+		first := list[0]
+		n := slices.IndexFunc(list, func(e netfilter.Explanation) bool { return e.By != first.By || e.Why != first.Why })
+		if n < 0 {
+			n = len(list)
+		}
+		if n > maxRows {
+			p.note(fmt.Sprintf("%s %s and %d more", key, first.Rule, n-1), string(first.By), first.Why)
+		} else {
+			for _, e := range list[:n] {
+				p.note(key+" "+e.Rule.String(), string(e.By), e.Why)
+			}
+		}
+		list = list[n:]
 	}
 }

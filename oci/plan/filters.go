@@ -4,42 +4,9 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
-	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
-
-// netAdmin lets a task change its network namespace's routes and packet filters.
-const netAdmin = uint64(1) << unix.CAP_NET_ADMIN
-
-// network parses the egress rules: a layer for each source, all of which must allow.
-func (p *Plan) network() (netfilter.Policy, error) {
-	var out netfilter.Policy
-	n := p.Policy.Network
-	if n.Restricted() && p.Process.Capabilities.Bounding&netAdmin != 0 {
-		return out, fmt.Errorf("%s: process.capabilities has CAP_NET_ADMIN, with which the workload could redirect to anywhere what the rules allow: drop it",
-			p.key("network.allow", "network.deny"))
-	}
-	for _, layer := range n.Allow {
-		rules, err := netfilter.ParseRules(layer)
-		if err != nil {
-			return out, fmt.Errorf("%s: %w", p.key("network.allow"), err)
-		}
-		if rules == nil {
-			rules = []netfilter.Rule{}
-		}
-		out = out.Tighten(netfilter.NewPolicy(rules, nil))
-	}
-	if len(n.Deny) > 0 {
-		rules, err := netfilter.ParseRules(n.Deny)
-		if err != nil {
-			return out, fmt.Errorf("%s: %w", p.key("network.deny"), err)
-		}
-		out = out.Tighten(netfilter.NewPolicy(nil, rules))
-	}
-	return out, nil
-}
 
 // planOverlay decides the second filter. It is empty, and none is installed, where the policy asks for nothing that needs one.
 func (p *Plan) planOverlay(r Request) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +19,7 @@ import (
 	"github.com/sandlock/sandlock-runtime/oci/host"
 	"github.com/sandlock/sandlock-runtime/oci/launch"
 	"github.com/sandlock/sandlock-runtime/oci/policy"
+	"github.com/sandlock/sandlock-runtime/oci/resolve"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -138,6 +140,12 @@ func goldenRequests(t *testing.T) map[string]Request {
 	}
 	older := request(t, "docker.json", nil, nil)
 	older.Host.Landlock = 2
+	named := request(t, "docker.json", map[string]string{"network.allow": "api.example.com:443;tcp://db:5432;udp://10.0.0.2:53"}, nil)
+	named.Names = map[string]resolve.Answer{
+		"api.example.com": {Addrs: []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")}},
+		"db":              {Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.5")}},
+	}
+	named.Hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n172.17.0.2\tc0ffee\n"
 	rootless := request(t, "runc.json", nil, withUserNamespace)
 	rootless.Host.EUID, rootless.Host.Capabilities = 1000, 0
 	return map[string]Request{
@@ -147,6 +155,7 @@ func goldenRequests(t *testing.T) map[string]Request {
 		"filesystem":        request(t, "docker.json", map[string]string{"filesystem.read": "/usr;/bin;/lib", "filesystem.write": "/tmp;/var/cache", "filesystem.deny": "/etc/shadow;/usr/local"}, nil),
 		"filesystem-deny":   request(t, "docker.json", map[string]string{"filesystem.deny": "/etc/shadow"}, nil),
 		"network-addresses": request(t, "docker.json", map[string]string{"network.allow": "10.0.0.0/8:443;tcp://[2001:db8::1]:80", "network.deny": "10.1.2.3"}, nil),
+		"network-names":     named,
 		"network-ports":     request(t, "docker.json", map[string]string{"network.allow": "tcp://*:443;tcp://*:80"}, nil),
 		"network-none":      request(t, "docker.json", map[string]string{"network.deny": "*"}, nil),
 		"limits":            request(t, "docker.json", limits, nil),

@@ -13,6 +13,7 @@ import (
 	"github.com/sandlock/sandlock-runtime/oci/bundle"
 	"github.com/sandlock/sandlock-runtime/oci/host"
 	"github.com/sandlock/sandlock-runtime/oci/policy"
+	"github.com/sandlock/sandlock-runtime/oci/resolve"
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
 
@@ -57,6 +58,10 @@ type Request struct {
 	Home    string         // of the process's user, in the container
 	// KernelCore tells that the host has /proc/kcore.
 	KernelCore bool
+	// Names has what the names stand for that [Names] lists.
+	Names map[string]resolve.Answer
+	// Hosts is the content of the file that [HostsSource] names.
+	Hosts string
 }
 
 // New decides. Errors name the field of the spec or the key of the policy, and the reason.
@@ -80,10 +85,10 @@ func New(r Request) (*Plan, error) {
 	if p.Sysctl, err = sysctls(spec.Linux.Sysctl); err != nil {
 		return nil, err
 	}
-	if p.Root, err = chroot.NewMap(p.mapRequest(r)); err != nil {
+	if p.Network, err = p.network(r.Names); err != nil {
 		return nil, err
 	}
-	if p.Network, err = p.network(); err != nil {
+	if p.Root, err = chroot.NewMap(p.mapRequest(r)); err != nil {
 		return nil, err
 	}
 	if err := p.planLandlock(r); err != nil {
@@ -97,8 +102,8 @@ func New(r Request) (*Plan, error) {
 }
 
 // key is what to call the first of some keys of the policy that was given: in full where an annotation gave it.
-func (p *Plan) key(names ...string) string {
-	for _, name := range names {
+func (p *Plan) key(keys ...string) string {
+	for _, name := range keys {
 		sources := p.Policy.Provenance[name]
 		if slices.Contains(sources, policy.FromAnnotation) {
 			return policy.AnnotationPrefix + name
@@ -107,7 +112,19 @@ func (p *Plan) key(names ...string) string {
 			return name
 		}
 	}
-	return names[0]
+	return keys[0]
+}
+
+// keyOf is what to call a key of the policy in an error about the value that the i-th of its sources gave: with the place where it stands.
+func (p *Plan) keyOf(name string, i int) string {
+	sources := p.Policy.Provenance[name]
+	switch {
+	case i >= len(sources):
+		return name
+	case sources[i] == policy.FromAnnotation:
+		return policy.AnnotationPrefix + name
+	}
+	return sources[i] + ": " + name
 }
 
 // Supervised says whether the container's policy needs the monitor to answer notifications.
@@ -121,6 +138,7 @@ func (p *Plan) mapRequest(r Request) chroot.MapRequest {
 		JoinedNamespace: p.Namespaces.Path(specs.MountNamespace) != "",
 		BindDevices:     !r.Host.Capabilities.Has(capMknod),
 		KernelCore:      r.KernelCore,
+		Files:           hostsFile(p.Network.Pinned(), r.Hosts),
 	}
 	for _, m := range r.Policy.Filesystem.Mounts {
 		options := []string{"rbind", "rprivate"}

@@ -1,4 +1,4 @@
-package names
+package resolve
 
 import (
 	"context"
@@ -54,14 +54,14 @@ func TestAnswers(t *testing.T) {
 }
 
 // All names are asked for, a bounded number at a time, and what one gets does not depend on the others.
-func TestResolve(t *testing.T) {
+func TestAll(t *testing.T) {
 	var list []string
 	for i := range 100 {
 		list = append(list, fmt.Sprintf("n%d", i))
 	}
 	var now, most atomic.Int32
 	full := make(chan struct{})
-	got := resolve(t.Context(), list, time.Minute, func(_ context.Context, network, host string) ([]netip.Addr, error) {
+	got := all(t.Context(), list, time.Minute, func(_ context.Context, network, host string) ([]netip.Addr, error) {
 		if n := now.Add(1); n > most.Load() {
 			most.Store(n)
 			if n == atOnce {
@@ -83,14 +83,14 @@ func TestResolve(t *testing.T) {
 	if most.Load() > atOnce {
 		t.Errorf("%d at once", most.Load())
 	}
-	if Resolve(t.Context(), nil) != nil {
+	if Names(t.Context(), nil) != nil {
 		t.Error("no name has an answer")
 	}
 }
 
 // Nobody waits for a resolver for longer than the limit.
 func TestLimit(t *testing.T) {
-	got := resolve(t.Context(), []string{"slow"}, time.Millisecond, func(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	got := all(t.Context(), []string{"slow"}, time.Millisecond, func(ctx context.Context, _, _ string) ([]netip.Addr, error) {
 		<-ctx.Done()
 		return nil, &net.DNSError{Err: ctx.Err().Error(), IsTimeout: true}
 	})
@@ -101,7 +101,7 @@ func TestLimit(t *testing.T) {
 
 // The host's own /etc/hosts counts. What DNS says is tested with a server, in the integration tests.
 func TestHostsFile(t *testing.T) {
-	if answer := Resolve(t.Context(), []string{"localhost"})["localhost"]; answer.Err != nil || !answer.Addrs[0].IsLoopback() {
+	if answer := Names(t.Context(), []string{"localhost"})["localhost"]; answer.Err != nil || !answer.Addrs[0].IsLoopback() {
 		t.Error(answer)
 	}
 }

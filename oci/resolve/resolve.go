@@ -1,6 +1,6 @@
-// Package names finds out what host names stand for, as the host itself would: by its /etc/hosts and the servers of its
+// Package resolve finds out what host names stand for, as the host itself would: by its /etc/hosts and the servers of its
 // /etc/resolv.conf. It asks once, in bounded time, and changes nothing; what it finds is a value that a plan is made of.
-package names
+package resolve
 
 import (
 	"context"
@@ -35,17 +35,17 @@ type Answer struct {
 // lookup is [net.Resolver.LookupNetIP].
 type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
-// Resolve asks for each of the names.
-func Resolve(ctx context.Context, list []string) map[string]Answer {
+// Names asks for each of the names.
+func Names(ctx context.Context, list []string) map[string]Answer {
 	if len(list) == 0 {
 		return nil
 	}
 	// Go's own resolver: the executable is static, and loads no modules of the C library's.
 	resolver := net.Resolver{PreferGo: true}
-	return resolve(ctx, list, Limit, resolver.LookupNetIP)
+	return all(ctx, list, Limit, resolver.LookupNetIP)
 }
 
-func resolve(ctx context.Context, list []string, limit time.Duration, ask lookup) map[string]Answer {
+func all(ctx context.Context, list []string, limit time.Duration, ask lookup) map[string]Answer {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	answers := make(map[string]Answer, len(list))
