@@ -23,6 +23,7 @@ const (
 	actHold
 	actKill
 	actDefer
+	actJudgeExec
 )
 
 // moreAction carries what the rarer actions need.
@@ -37,6 +38,7 @@ type moreAction struct {
 	signal unix.Signal
 	pgid   int
 	run    func() Action
+	judge  func(Argv) Action
 }
 
 // Continue says that the handler does not intervene. At the end of the chain the system call proceeds as it was issued: the

@@ -14,3 +14,6 @@ const foreignBit = 0x40000000
 
 // nativeArchitecture is the OCI name of this architecture.
 const nativeArchitecture = specs.ArchX86_64
+
+// creationCalls are the system calls that make a task and have their flags, if any, in a register.
+var creationCalls = [...]int{unix.SYS_CLONE, unix.SYS_FORK, unix.SYS_VFORK}

@@ -13,3 +13,6 @@ const foreignBit = 0
 
 // nativeArchitecture is the OCI name of this architecture.
 const nativeArchitecture = specs.ArchAARCH64
+
+// creationCalls are the system calls that make a task and have their flags, if any, in a register.
+var creationCalls = [...]int{unix.SYS_CLONE}

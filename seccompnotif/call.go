@@ -13,11 +13,13 @@ import (
 var ErrGone = errors.New("the notification is no longer valid")
 
 // Call is one notification: a system call of the guest that waits for an answer. It is valid while [Handler.Handle] runs,
-// inside the function given to [Defer], and as long as a [Held] is unanswered. Afterwards it is used again for another
+// inside the functions given to [Defer] and [JudgeExec], and as long as a [Held] is unanswered. Afterwards it is used again for another
 // notification. Its methods may be called from several goroutines at once.
 type Call struct {
 	listener *listener
 	index    *processIndex
+	tracer   *tracer // nil without
+	frozen   bool    // its arguments are being judged, while nobody may write to a guest's memory
 	n        rawNotification
 	received time.Duration // by the supervisor's clock
 }

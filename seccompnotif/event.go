@@ -88,10 +88,3 @@ func (f SubscriberFunc) Judge(_ context.Context, e Event) (Verdict, error) { ret
 
 // Report calls f.
 func (f SubscriberFunc) Report(e Event) { f(e) }
-
-// Argv is the argument list of an execve.
-type Argv struct {
-	Args  []string // at most MaxArgs, each cut after MaxArg bytes
-	Total int      // how many there are
-	Cut   bool     // arguments were left out or cut
-}

@@ -92,20 +92,21 @@ func FuzzProcFiles(f *testing.F) {
 	f.Add([]byte("12 (a) b) c) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1"))
 	f.Add([]byte("Name:\tx\nTgid:\t12\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, _ = parseStartTime(b)
+		_, _ = parseStat(b)
+		_, _, _ = parseTracing(b)
 		_, _ = parseTgid(b)
 	})
 }
 
 func TestProcFiles(t *testing.T) {
-	if got, err := parseStartTime([]byte("12 (a) b) c) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1\n")); err != nil || got != 777 {
-		t.Errorf("start time %d, %v", got, err)
+	if got, err := parseStat([]byte("12 (a) b) c) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1\n")); err != nil || got != (taskStat{'S', 1, 777}) {
+		t.Errorf("stat %v, %v", got, err)
 	}
 	if got, err := parseTgid([]byte("Name:\tTgid: 5\nTgid:\t12\nPid:\t13\n")); err != nil || got != 12 {
 		t.Errorf("thread group %d, %v", got, err)
 	}
 	for _, bad := range []string{"", "12 a S", "12 (a) S 1"} {
-		if _, err := parseStartTime([]byte(bad)); err == nil {
+		if _, err := parseStat([]byte(bad)); err == nil {
 			t.Errorf("%q has a start time", bad)
 		}
 		if _, err := parseTgid([]byte(bad)); err == nil {

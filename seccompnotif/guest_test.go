@@ -181,8 +181,8 @@ func TestProcessIndex(t *testing.T) {
 	if pid := v.cmd.Process.Pid; leader.p.PID() != pid || leader.c != pid || thread.c == pid {
 		t.Errorf("victim %d is known as %d; its leader called as %d, its thread as %d", pid, leader.p.PID(), leader.c, thread.c)
 	}
-	if want, err := startTime(v.cmd.Process.Pid); err != nil || leader.p.StartTime() != want {
-		t.Errorf("start time %d, want %d (%v)", leader.p.StartTime(), want, err)
+	if want, err := startTime(v.cmd.Process.Pid); err != nil || leader.p.StartTime() != want || leader.p.Parent() != os.Getpid() {
+		t.Errorf("start time %d, parent %d, want %v (%v)", leader.p.StartTime(), leader.p.Parent(), want, err)
 	}
 	if leader.p.Exited() {
 		t.Error("the victim is thought to have exited")
@@ -202,6 +202,12 @@ func TestProcessIndex(t *testing.T) {
 	if err := p.Signal(unix.SIGKILL); !errors.Is(err, unix.ESRCH) {
 		t.Errorf("signal to a process that is gone: %v", err)
 	}
+}
+
+// startTime returns when the process pid started.
+func startTime(pid int) (uint64, error) {
+	s, err := readStat(pid)
+	return s.start, err
 }
 
 func (x *processIndex) size() int {

@@ -191,11 +191,16 @@ func (s *Supervisor) serve(l *listener) {
 			return
 		}
 		c.received = s.counters.now()
+		if s.tracer != nil {
+			s.tracer.parked.add(c)
+		}
 		c = s.answer(c)
 	}
 }
 
-func (s *Supervisor) newCall(l *listener) *Call { return &Call{listener: l, index: s.index} }
+func (s *Supervisor) newCall(l *listener) *Call {
+	return &Call{listener: l, index: s.index, tracer: s.tracer}
+}
 
 // answer decides about c and performs the decision, or hands it to whoever will. It returns the call to receive into next: c
 // itself, unless somebody keeps it.
@@ -210,6 +215,9 @@ func (s *Supervisor) answer(c *Call) *Call {
 		return s.newCall(c.listener)
 	case actHold:
 		s.hold(c, a.more.keep)
+		return s.newCall(c.listener)
+	case actJudgeExec:
+		s.perform(c, a)
 		return s.newCall(c.listener)
 	}
 	s.perform(c, a)

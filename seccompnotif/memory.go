@@ -37,8 +37,14 @@ func (c *Call) ReadMemory(addr uint64, into []byte) error {
 }
 
 // WriteMemory copies from into the guest's memory at addr. A page that the guest may not write is EFAULT, and so is a write
-// that ends early, whose beginning stays written. The rest is as in [Call.ReadMemory].
+// that ends early, whose beginning stays written. While an execve's arguments are judged ([JudgeExec]) it waits, and for that
+// execve itself it is EBUSY. The rest is as in [Call.ReadMemory].
 func (c *Call) WriteMemory(addr uint64, from []byte) error {
+	if c.frozen {
+		return &MemoryError{Op: "write", Addr: addr, Length: len(from), Err: unix.EBUSY}
+	}
+	c.tracer.pass()
+	defer c.tracer.passed()
 	return c.access("write", unix.SYS_PROCESS_VM_WRITEV, addr, from)
 }
 

@@ -15,7 +15,7 @@ const maxErrno = 4095
 func (s *Supervisor) perform(c *Call, a Action) {
 	switch a.kind {
 	case actContinue:
-		s.send(c, rawResponse{flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}, continued)
+		s.proceed(c)
 	case actErrno:
 		s.fail(c, a.errno)
 	case actReturn:
@@ -29,6 +29,8 @@ func (s *Supervisor) perform(c *Call, a Action) {
 		s.injectBytes(c, a.more)
 	case actKill:
 		s.kill(c, a.more)
+	case actJudgeExec:
+		s.judgeExec(c, a.more.judge)
 	default:
 		// Hold and Defer never get here; an action that nobody knows how to perform denies.
 		s.fail(c, unix.EIO)
@@ -56,6 +58,13 @@ func (s *Supervisor) failAs(c *Call, e unix.Errno, as ending) {
 
 // send answers the notification, and counts that. That its task is gone is not an error.
 func (s *Supervisor) send(c *Call, r rawResponse, as ending) {
+	s.tracer.pass()
+	s.sendNow(c, r, as)
+	s.tracer.passed()
+}
+
+// deliver sends the answer and tells whether the guest got it.
+func (s *Supervisor) deliver(c *Call, r rawResponse, as ending) bool {
 	r.id = c.n.id
 	for {
 		// A raw system call: it takes the filter's lock for a few instructions and never waits for the guest.
@@ -63,7 +72,7 @@ func (s *Supervisor) send(c *Call, r rawResponse, as ending) {
 		switch e {
 		case 0:
 			s.count(c, as)
-			return
+			return true
 		case unix.EINTR:
 			continue
 		}
@@ -71,22 +80,22 @@ func (s *Supervisor) send(c *Call, r rawResponse, as ending) {
 		if !c.listener.gone(e) {
 			s.logf("answer to %s of thread %d refused by the kernel: %v", syscallLabel(c.Syscall()), c.PID(), e)
 		}
-		return
+		return false
 	}
 }
 
 // injectAt performs InjectFD. To continue afterwards is safe: the decision to inject stands whatever the guest's memory holds.
 func (s *Supervisor) injectAt(c *Call, m *moreAction) {
-	_, err := c.listener.addFD(addFD{id: c.n.id, flags: unix.SECCOMP_ADDFD_FLAG_SETFD, srcFD: uint32(m.source), newFD: uint32(m.target)})
+	_, err := s.inject(c, addFD{id: c.n.id, flags: unix.SECCOMP_ADDFD_FLAG_SETFD, srcFD: uint32(m.source), newFD: uint32(m.target)})
 	if err != nil {
 		s.injectionFailed(c, err)
 		return
 	}
-	s.send(c, rawResponse{flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}, continued)
+	s.proceed(c)
 }
 
 func (s *Supervisor) injectAndAnswer(c *Call, m *moreAction) {
-	guestFD, err := c.listener.addFD(addFD{id: c.n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, srcFD: uint32(m.source), newFDFlags: m.flags})
+	guestFD, err := s.inject(c, addFD{id: c.n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, srcFD: uint32(m.source), newFDFlags: m.flags})
 	if err != nil {
 		s.injectionFailed(c, err)
 		return
@@ -95,6 +104,13 @@ func (s *Supervisor) injectAndAnswer(c *Call, m *moreAction) {
 	if m.done != nil {
 		s.tell(c, m.done, guestFD)
 	}
+}
+
+// inject puts a descriptor into the guest, when no task is stopped for an execve.
+func (s *Supervisor) inject(c *Call, a addFD) (int, error) {
+	s.tracer.pass()
+	defer s.tracer.passed()
+	return c.listener.addFD(a)
 }
 
 // tell calls done. The guest has its answer by then, so a panic can only be reported.

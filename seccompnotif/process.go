@@ -12,11 +12,16 @@ import (
 // Process is a process that has produced a notification. Its identity is the pid together with the start time: a recycled
 // pid is another Process. Its methods are safe for concurrent use and keep working, with ESRCH, after the process is gone.
 type Process struct {
-	pid   int
-	start uint64
-	pidfd pidfd
-	watch watch
-	kin   atomic.Pointer[kin] // nil until somebody asks
+	pid    int
+	start  uint64
+	parent int
+	pidfd  pidfd
+	watch  watch
+	kin    atomic.Pointer[kin] // nil until somebody asks
+
+	mu     sync.Mutex
+	gone   bool
+	onExit []func()
 }
 
 // PID returns the process id (of the thread group) in the supervisor's pid namespace.
@@ -24,6 +29,34 @@ func (p *Process) PID() int { return p.pid }
 
 // StartTime returns when the process started, in clock ticks after boot, as field 22 of proc_pid_stat(5).
 func (p *Process) StartTime() uint64 { return p.start }
+
+// Parent returns the process id of the process's parent when it entered the index, in the supervisor's pid namespace; 0 if that
+// is not visible there. The kernel may have given the process another parent since.
+func (p *Process) Parent() int { return p.parent }
+
+// OnExit has f called once when the process is found to have exited and has left the index, at once if it has already. The
+// calls are made in no particular order, by whoever finds out; f must not block.
+func (p *Process) OnExit(f func()) {
+	p.mu.Lock()
+	if !p.gone {
+		p.onExit = append(p.onExit, f)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	f()
+}
+
+// left tells those who wait for the process's exit.
+func (p *Process) left() {
+	p.mu.Lock()
+	fs := p.onExit
+	p.gone, p.onExit = true, nil
+	p.mu.Unlock()
+	for _, f := range fs {
+		f()
+	}
+}
 
 // Signal sends signal to the process. ESRCH means that it is gone; its pid's next owner is never signalled.
 func (p *Process) Signal(signal unix.Signal) error {
@@ -60,6 +93,7 @@ type processIndex struct {
 	mu        sync.RWMutex
 	processes map[int]*Process // by pid
 	threads   map[int]*thread  // by tid; empty where the kernel lacks PIDFD_THREAD
+	forgotten []*Process       // have left the index while it was locked
 	closed    bool
 }
 
@@ -80,6 +114,16 @@ func indexLimit() int {
 		return 512 // half of the kernel's own default
 	}
 	return int(min(r.Cur/2, unlimited))
+}
+
+// unlock ends what was begun with mu.Lock, and tells those who wait for the processes that have left meanwhile.
+func (x *processIndex) unlock() {
+	forgotten := x.forgotten
+	x.forgotten = nil
+	x.mu.Unlock()
+	for _, p := range forgotten {
+		p.left()
+	}
 }
 
 // errIndexFull is what happens to the notification of a process too many.
@@ -155,7 +199,7 @@ func (x *processIndex) enter(c *Call) (*Process, *thread, error) {
 
 // enterProcess makes the record of the process pid, with fd as its pidfd, which it takes over.
 func (x *processIndex) enterProcess(c *Call, pid, fd int) (*Process, error) {
-	start, err := startTime(pid)
+	stat, err := readStat(pid)
 	if err == nil && !c.Valid() {
 		err = ErrGone
 	}
@@ -163,11 +207,16 @@ func (x *processIndex) enterProcess(c *Call, pid, fd int) (*Process, error) {
 		unix.Close(fd)
 		return nil, gone(c, err)
 	}
-	p := &Process{pid: pid, start: start, pidfd: pidfd{fd: fd}}
+	return x.put(pid, fd, stat)
+}
+
+// put makes the record of the process pid, whose pidfd it takes over.
+func (x *processIndex) put(pid, fd int, stat taskStat) (*Process, error) {
+	p := &Process{pid: pid, start: stat.start, parent: stat.parent, pidfd: pidfd{fd: fd}}
 	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.unlock()
 	if old := x.processes[pid]; old != nil {
-		if old.start == start && !old.pidfd.exited() { // another thread of it was faster
+		if old.start == stat.start && !old.pidfd.exited() { // another thread of it was faster
 			p.pidfd.close()
 			return old, nil
 		}
@@ -193,7 +242,7 @@ func (x *processIndex) enterThread(c *Call, tid int, p *Process) (*thread, error
 		return nil, ErrGone
 	}
 	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.unlock()
 	if old := x.threads[tid]; old != nil {
 		x.watcher.remove(&old.watch)
 		old.pidfd.close()
@@ -218,6 +267,72 @@ func (x *processIndex) admit(w *watch, fd int, exited func()) error {
 	return x.watcher.add(w, fd, unix.EPOLLIN, exited)
 }
 
+// errThread says that a task is no process but a thread of one.
+var errThread = errors.New("it is a thread")
+
+// enroll makes the record of a process that does not go away meanwhile.
+func (x *processIndex) enroll(pid int) (*Process, error) {
+	fd, err := openPIDFD(pid, 0)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // what kernels say to a thread that leads no process
+		return nil, errThread
+	}
+	if err != nil {
+		return nil, err
+	}
+	stat, err := readStat(pid)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return x.put(pid, fd, stat)
+}
+
+// count returns how many processes there are.
+func (x *processIndex) count() int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.processes)
+}
+
+// full tells whether there is no room for one process more, with so many others on their way.
+func (x *processIndex) full(underWay int) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.processes)+len(x.threads)+underWay >= x.limit
+}
+
+// list returns the processes.
+func (x *processIndex) list() []*Process {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	list := make([]*Process, 0, len(x.processes))
+	for _, p := range x.processes {
+		list = append(list, p)
+	}
+	return list
+}
+
+// dropExited drops the processes that have exited, whether or not the watcher has come to them, with one system call.
+func (x *processIndex) dropExited() {
+	x.mu.Lock()
+	defer x.unlock()
+	list := make([]*Process, 0, len(x.processes))
+	poll := make([]unix.PollFd, 0, len(x.processes))
+	for _, p := range x.processes {
+		// Records are closed when they leave the index, and only then, so the descriptor is p's.
+		list = append(list, p)
+		poll = append(poll, unix.PollFd{Fd: int32(p.pidfd.fd), Events: unix.POLLIN})
+	}
+	if _, err := unix.Poll(poll, 0); err != nil {
+		return
+	}
+	for i, p := range list {
+		if poll[i].Revents != 0 {
+			x.forget(p)
+		}
+	}
+}
+
 // gone turns an error that comes of the caller's end into ErrGone.
 func gone(c *Call, err error) error {
 	if errors.Is(err, ErrGone) || !c.Valid() {
@@ -229,7 +344,7 @@ func gone(c *Call, err error) error {
 // drop removes p, which has exited, or with t not nil that thread of it, whose number is tid.
 func (x *processIndex) drop(tid int, p *Process, t *thread) {
 	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.unlock()
 	if t == nil {
 		x.forget(p)
 	} else {
@@ -243,6 +358,7 @@ func (x *processIndex) forget(p *Process) {
 	p.pidfd.close()
 	if x.processes[p.pid] == p {
 		delete(x.processes, p.pid)
+		x.forgotten = append(x.forgotten, p)
 	}
 	for tid, t := range x.threads {
 		if t.process == p {
@@ -262,7 +378,7 @@ func (x *processIndex) forgetThread(tid int, t *thread) {
 // sweep drops what has exited without the watcher's being told.
 func (x *processIndex) sweep() {
 	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.unlock()
 	for _, p := range x.processes {
 		if p.pidfd.exited() {
 			x.forget(p)
@@ -277,7 +393,7 @@ func (x *processIndex) sweep() {
 
 func (x *processIndex) close() {
 	x.mu.Lock()
-	defer x.mu.Unlock()
+	defer x.unlock()
 	x.closed = true
 	for _, p := range x.processes {
 		x.forget(p)

@@ -27,26 +27,51 @@ func parseTgid(status []byte) (int, error) {
 	return 0, errors.New("no Tgid: in the task's status")
 }
 
-// startTime returns when the process pid started, in clock ticks after boot, from its stat (proc_pid_stat(5)).
-func startTime(pid int) (uint64, error) {
-	stat, err := readProc(pid, "stat")
-	if err != nil {
-		return 0, err
+// parseTracing returns the letter of State: and the number of TracerPid: in a task's status.
+func parseTracing(status []byte) (state byte, tracer int, err error) {
+	value, ok := statusField(status, "State:")
+	if value = bytes.TrimSpace(value); !ok || len(value) == 0 {
+		return 0, 0, errors.New("no State: in the task's status")
 	}
-	return parseStartTime(stat)
+	tracer, err = statusNumber(status, "TracerPid:")
+	return value[0], tracer, err
 }
 
-// fieldsAfterName is where starttime, field 22, lies among the fields that follow the command name, field 2. The name is in
-// parentheses and may itself hold blanks and parentheses.
-const fieldsAfterName = 22 - 3
+// taskStat is what is needed of a task's stat (proc_pid_stat(5)).
+type taskStat struct {
+	state  byte // a letter
+	parent int
+	start  uint64 // clock ticks after boot
+}
 
-func parseStartTime(stat []byte) (uint64, error) {
+func readStat(pid int) (taskStat, error) {
+	stat, err := readProc(pid, "stat")
+	if err != nil {
+		return taskStat{}, err
+	}
+	return parseStat(stat)
+}
+
+// Where fields lie among those that follow the command name, field 2. The name is in parentheses and may itself hold blanks and
+// parentheses.
+const (
+	stateField  = 3 - 3
+	parentField = 4 - 3
+	startField  = 22 - 3
+)
+
+func parseStat(stat []byte) (s taskStat, err error) {
 	_, rest, ok := cutLast(stat, ')')
 	fields := bytes.Fields(rest)
-	if !ok || len(fields) <= fieldsAfterName {
-		return 0, errors.New("the task's stat has no start time")
+	if !ok || len(fields) <= startField {
+		return s, errors.New("the task's stat has no start time")
 	}
-	return strconv.ParseUint(string(fields[fieldsAfterName]), 10, 64)
+	s.state = fields[stateField][0]
+	if s.parent, err = strconv.Atoi(string(fields[parentField])); err != nil {
+		return s, err
+	}
+	s.start, err = strconv.ParseUint(string(fields[startField]), 10, 64)
+	return s, err
 }
 
 func cutLast(b []byte, sep byte) (before, after []byte, ok bool) {
@@ -60,7 +85,28 @@ func cutLast(b []byte, sep byte) (before, after []byte, ok bool) {
 // readProc returns the beginning of /proc/pid/name, which is all that is needed of the two files read here. A task that is
 // gone is ESRCH.
 func readProc(pid int, name string) ([]byte, error) {
-	path := "/proc/" + strconv.Itoa(pid) + "/" + name
+	return readTaskFile("/proc/" + strconv.Itoa(pid) + "/" + name)
+}
+
+// readTask is readProc for the file of a thread.
+func readTask(pid, tid int, name string) ([]byte, error) {
+	return readTaskFile("/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(tid) + "/" + name)
+}
+
+// taskState returns the letter of the thread's state, zero if it is gone.
+func taskState(pid, tid int) byte {
+	stat, err := readTask(pid, tid, "stat")
+	if err != nil {
+		return 0
+	}
+	s, err := parseStat(stat)
+	if err != nil {
+		return 0
+	}
+	return s.state
+}
+
+func readTaskFile(path string) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		err = unix.ESRCH

@@ -32,6 +32,7 @@ type Supervisor struct {
 	config       Config
 	watch        *watcher
 	index        *processIndex
+	tracer       *tracer // nil unless the table tracks creation
 	counters     *counters
 	inFlight     atomic.Int32
 	deferTimeout time.Duration // DeferTimeout, but for tests
@@ -63,6 +64,11 @@ func New(config Config) (*Supervisor, error) {
 		listeners:    map[*listener]struct{}{},
 	}
 	s.idle.L = &s.mu
+	if config.Table.tracks {
+		if s.tracer, err = newTracer(s); err != nil {
+			return nil, errors.Join(fmt.Errorf("seccomp supervisor: %w", err), watch.close())
+		}
+	}
 	return s, nil
 }
 
@@ -98,6 +104,9 @@ func (s *Supervisor) detach(l *listener) {
 	l.release()
 	s.mu.Lock()
 	delete(s.listeners, l)
+	if s.tracer != nil {
+		s.tracer.parked.removeAll(l)
+	}
 	if len(s.listeners) == 0 {
 		s.idle.Broadcast()
 	}
@@ -123,9 +132,15 @@ func (s *Supervisor) Close() error {
 		l.close()
 	}
 	s.mu.Unlock()
+	if s.tracer != nil {
+		s.tracer.stop() // a loop may be waiting for the end of what it does
+	}
 	s.Wait()
 	if !first {
 		return nil
+	}
+	if s.tracer != nil {
+		s.tracer.close()
 	}
 	err := s.watch.close()
 	s.index.close()

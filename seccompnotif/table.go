@@ -24,6 +24,7 @@ func (f HandlerFunc) Handle(c *Call) Action { return f(c) }
 type Table struct {
 	chains [][]Handler  // by system call number
 	inline map[int]bool // calls to which a deferred answer is refused; nil for none
+	tracks bool         // creation is tracked
 }
 
 // chain returns the handlers of the system call nr, none if nobody registered.
@@ -52,6 +53,7 @@ func (t *Table) Syscalls() []int {
 type TableBuilder struct {
 	builtin, user map[int][]Handler
 	inline        map[int]bool
+	tracking      bool
 	overlay       *Overlay
 	gate          *Gate
 	errs          []error
@@ -122,6 +124,9 @@ func (b *TableBuilder) Build() (*Table, error) {
 		if verdicts, err = b.overlay.verdicts(); err != nil {
 			return nil, err
 		}
+		if b.tracking {
+			errs = append(errs, checkTracking(verdicts))
+		}
 	}
 	size := 0
 	for _, m := range []map[int][]Handler{b.builtin, b.user} {
@@ -132,7 +137,7 @@ func (b *TableBuilder) Build() (*Table, error) {
 	for nr := range b.gate.calls() {
 		size = max(size, nr+1)
 	}
-	t := &Table{chains: make([][]Handler, size), inline: maps.Clone(b.inline)}
+	t := &Table{chains: make([][]Handler, size), inline: maps.Clone(b.inline), tracks: b.tracking}
 	for nr := range t.chains {
 		chain := append(append([]Handler(nil), b.builtin[nr]...), b.user[nr]...)
 		if call, wanted := b.gate.calls()[nr]; wanted && !call.OnBehalf {

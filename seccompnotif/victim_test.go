@@ -30,8 +30,15 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	for _, f := range atEnd {
+		f()
+	}
+	os.Exit(code)
 }
+
+// atEnd is called when all tests have run.
+var atEnd []func()
 
 type order struct {
 	Program []unix.SockFilter // first order: the filter
