@@ -1,8 +1,8 @@
 // Command bench compares the runtime with runc and crun on this machine: what starting a Docker-like container costs,
-// what its whole life costs, how much memory an idle monitor takes, and what a denied connect costs beside the barest
-// supervisor there can be. Runs are interleaved, medians are compared, and nothing is asserted.
+// what its whole life costs, how much memory an idle monitor takes, and what a denied call costs beside the barest
+// supervisor there can be: with the library alone (notify), and a connect in a container (connect). Runs are interleaved, medians are compared, and nothing is asserted.
 //
-//	go run ./hack/bench [-n ROUNDS] [-runtime PATH] [start|lifecycle|monitor|connect|all]
+//	go run ./hack/bench [-n ROUNDS] [-runtime PATH] [start|lifecycle|monitor|notify|connect|all]
 package main
 
 import (
@@ -21,7 +21,7 @@ func main() {
 	rounds := flag.Int("n", 60, "rounds of each measurement")
 	path := flag.String("runtime", "bin/sandlock-runtime", "the runtime to measure")
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: bench [flags] [start|lifecycle|monitor|connect|all]\n")
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: bench [flags] [start|lifecycle|monitor|notify|connect|all]\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -45,6 +45,7 @@ var measurements = []measurement{
 	{"start", (*bench).start},
 	{"lifecycle", (*bench).lifecycle},
 	{"monitor", (*bench).monitor},
+	{"notify", (*bench).notify},
 	{"connect", (*bench).connect},
 }
 
