@@ -91,6 +91,8 @@ type Verdict struct {
 	// Rule is the deny rule that matched; nil if the destination is allowed, or denied because some layer of allow rules has
 	// none for it. It must not be changed.
 	Rule *Rule
+	// Layer is which of the layers of allow rules, counted from 0, has none for a destination that is denied without a Rule.
+	Layer int
 }
 
 // Reason says in a few words why a destination is denied.
@@ -121,7 +123,7 @@ func (p Policy) Judge(protocol Protocol, addr netip.Addr, port uint16) Verdict {
 	}
 	for i := range p.layers {
 		if p.layers[i].match(protocol, addr, port) == nil {
-			return Verdict{}
+			return Verdict{Layer: i}
 		}
 	}
 	return Verdict{Allowed: true}

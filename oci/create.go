@@ -249,7 +249,7 @@ func (c *container) decideAndLaunch(o CreateOptions, asked policy.Policy, wait f
 	if err := c.decide(c.dir.ID(), asked); err != nil {
 		return err
 	}
-	c.denials = newDenialLog(c.dir, c.runtime.Log)
+	c.denials = newDenialLog(c.dir, c.runtime.Log, c.plan.Decider())
 	console, err := consoleTaker(o.ConsoleSocket, &c.relay)
 	if err != nil {
 		return err

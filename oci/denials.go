@@ -11,7 +11,9 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/oci/monitor"
+	"github.com/sandlock/sandlock-runtime/oci/plan"
 	"github.com/sandlock/sandlock-runtime/oci/state"
 )
 
@@ -28,37 +30,43 @@ const (
 	repeatWindow = 2 * time.Second
 )
 
-// DenialRecord is one line of the denial log, and what events prints.
+// DenialRecord is one line of the denial log, and what events prints: a call that was denied, or was allowed and is to be on
+// record.
 type DenialRecord struct {
-	Time     time.Time `json:"time"` // UTC
-	PID      int       `json:"pid"`  // of the thread, in the monitor's PID namespace
-	Comm     string    `json:"comm,omitempty"`
-	Syscall  string    `json:"syscall"`
-	Protocol string    `json:"protocol,omitempty"`
-	Target   string    `json:"target,omitempty"`
-	Reason   string    `json:"reason"`
+	monitor.AuditRecord
 	// Repeated, if not 0, says that the record stands for so many more calls of the thread that were denied after one that has
 	// a record of its own, and until Time: the same system call on the same descriptor number to the same target. Where no
 	// protocol may reach the target, they may have been counted without a look at the socket: Protocol and Reason are then those
 	// of the first.
 	Repeated int `json:"repeated,omitempty"`
-	// Dropped is how many denials before this one were not recorded.
+	// Dropped is how many records before this one there was no room for.
 	Dropped int `json:"dropped,omitempty"`
 }
 
+// pendingRecord waits to be written. Which rule of which source decided is found out by the writer.
+type pendingRecord struct {
+	DenialRecord
+	verdict netfilter.Verdict
+}
+
+// noRuleAsked is the verdict of records that no egress rule decided.
+var noRuleAsked = netfilter.Verdict{Allowed: true}
+
 // denialLog records what the policy refused, without making whoever was refused wait for the disk. It implements
-// [netfilter.DenialLog]. The first denial of a kind is written at once; more of them within a window are counted, which wakes
+// [monitor.AuditLog]. The first denial of a kind is written at once; more of them within a window are counted, which wakes
 // nobody, and written as one record when the window is over.
 type denialLog struct {
 	log    *logrus.Logger
 	dir    *state.Dir
 	window time.Duration // repeatWindow, but for tests
+	rules  plan.Decider
 
 	mu      sync.Mutex
 	series  map[seriesKey]*denialSeries
-	pending []DenialRecord
-	dropped int  // since the last record
-	full    bool // the file is, or cannot be written to: nothing more is recorded
+	pending []pendingRecord
+	dropped int    // since the last record
+	lost    uint64 // dropped in all
+	full    bool   // the file is, or cannot be written to: nothing more is recorded
 	closed  bool
 	wake    chan struct{} // tells the writer of something pending; nil until there is a writer
 	done    chan struct{} // the writer has ended
@@ -74,12 +82,12 @@ type seriesKey struct {
 // denialSeries is a denial that has been recorded, and how often it was repeated since.
 type denialSeries struct {
 	first    monitor.Denial
-	record   DenialRecord
+	record   pendingRecord
 	repeated int
 }
 
-func newDenialLog(dir *state.Dir, log *logrus.Logger) *denialLog {
-	return &denialLog{log: log, dir: dir, window: repeatWindow, series: map[seriesKey]*denialSeries{}}
+func newDenialLog(dir *state.Dir, log *logrus.Logger, rules plan.Decider) *denialLog {
+	return &denialLog{log: log, dir: dir, window: repeatWindow, rules: rules, series: map[seriesKey]*denialSeries{}}
 }
 
 func keyOf(denial *monitor.Denial) seriesKey {
@@ -102,7 +110,7 @@ func (d *denialLog) Repeats(denial monitor.Denial) bool {
 	case s != nil && s.repeatedBy(&denial):
 		s.repeated++
 	case s == nil && !d.hasRoom():
-		d.dropped++
+		d.drop(1)
 	default:
 		return false
 	}
@@ -111,6 +119,19 @@ func (d *denialLog) Repeats(denial monitor.Denial) bool {
 
 func (d *denialLog) hasRoom() bool {
 	return !d.full && len(d.series) < maxDenialSeries && len(d.pending) < maxPendingDenials
+}
+
+// drop counts what is not recorded. The log is locked.
+func (d *denialLog) drop(n int) {
+	d.dropped += n
+	d.lost += uint64(n)
+}
+
+// Dropped returns how many records there was no room for.
+func (d *denialLog) Dropped() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lost
 }
 
 // Add takes the first denial of a series; it never blocks.
@@ -127,10 +148,32 @@ func (d *denialLog) Add(denial monitor.Denial) {
 		d.append(s, record.Time)
 	}
 	if !d.hasRoom() {
-		d.dropped++
+		d.drop(1)
 		return
 	}
 	d.series[key] = &denialSeries{first: denial, record: record}
+	d.enqueue(record)
+}
+
+// Record takes a record of another kind; it never blocks. Each has a line of its own.
+func (d *denialLog) Record(of monitor.AuditRecord) {
+	if of.Time.IsZero() {
+		of.Time = time.Now()
+	}
+	of.Time = of.Time.UTC()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closed:
+	case d.full || len(d.pending) >= maxPendingDenials:
+		d.drop(1)
+	default:
+		d.enqueue(pendingRecord{DenialRecord: DenialRecord{AuditRecord: of}, verdict: noRuleAsked})
+	}
+}
+
+// enqueue gives a record to the writer. The log is locked.
+func (d *denialLog) enqueue(record pendingRecord) {
 	d.pending = append(d.pending, record)
 	if d.wake == nil {
 		d.wake, d.done = make(chan struct{}, 1), make(chan struct{})
@@ -139,10 +182,14 @@ func (d *denialLog) Add(denial monitor.Denial) {
 	wake(d.wake)
 }
 
-func newDenialRecord(denial monitor.Denial) DenialRecord {
-	record := DenialRecord{
-		Time: time.Now().UTC(), PID: denial.PID, Comm: denial.Comm,
+func newDenialRecord(denial monitor.Denial) pendingRecord {
+	record := pendingRecord{verdict: denial.Verdict}
+	record.AuditRecord = monitor.AuditRecord{
+		Time: time.Now().UTC(), Verdict: monitor.Denied, PID: denial.PID, Comm: denial.Comm,
 		Syscall: denial.Syscall, Protocol: denial.Protocol, Reason: denial.Reason(),
+	}
+	if denial.Because != "" {
+		record.verdict = noRuleAsked
 	}
 	switch {
 	case !denial.Addr.IsValid():
@@ -159,7 +206,7 @@ func (d *denialLog) append(s *denialSeries, now time.Time) {
 	switch {
 	case s.repeated == 0:
 	case d.full || len(d.pending) >= maxPendingDenials+maxDenialSeries:
-		d.dropped += s.repeated
+		d.drop(s.repeated)
 	default:
 		s.record.Time, s.record.Repeated = now, s.repeated
 		d.pending = append(d.pending, s.record)
@@ -183,10 +230,15 @@ func (d *denialLog) endSeries() {
 }
 
 // take returns what is to be written, and whether series are open and the log is closed.
-func (d *denialLog) take() (records []DenialRecord, open, closed bool) {
+func (d *denialLog) take() (records []pendingRecord, open, closed bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	records, d.pending = d.pending, nil
+	if len(records) == 0 && d.dropped > 0 {
+		// Nothing else is there to tell of them.
+		dropped := monitor.AuditRecord{Time: time.Now().UTC(), Verdict: monitor.Denied, Reason: "there was no room for records"}
+		records = []pendingRecord{{DenialRecord: DenialRecord{AuditRecord: dropped}, verdict: noRuleAsked}}
+	}
 	if len(records) > 0 {
 		records[0].Dropped, d.dropped = d.dropped, 0
 	}
@@ -249,7 +301,7 @@ func (d *denialLog) write() {
 
 // writeAll writes records to the log file, which has so many bytes already, and to the runtime's log. It returns how many the
 // file has then.
-func (d *denialLog) writeAll(file *os.File, records []DenialRecord, written int) int {
+func (d *denialLog) writeAll(file *os.File, records []pendingRecord, written int) int {
 	for _, record := range records {
 		d.mu.Lock()
 		full := d.full
@@ -257,7 +309,10 @@ func (d *denialLog) writeAll(file *os.File, records []DenialRecord, written int)
 		if full {
 			break
 		}
-		line, err := json.Marshal(record)
+		if record.Rule == "" && record.Source == "" {
+			record.Rule, record.Source = d.rules.Rule(record.verdict)
+		}
+		line, err := json.Marshal(record.DenialRecord)
 		if err != nil { // no record is so
 			continue
 		}
@@ -270,13 +325,31 @@ func (d *denialLog) writeAll(file *os.File, records []DenialRecord, written int)
 			d.stop(err)
 			break
 		}
-		message := "denied"
-		fields := logrus.Fields{"pid": record.PID, "comm": record.Comm}
-		if record.Repeated > 0 {
-			message = "denied again"
-			fields["repeated"] = record.Repeated
-		}
-		d.log.WithFields(fields).Warnf("%s: %s %s %s: %s", message, record.Syscall, record.Protocol, record.Target, record.Reason)
+		d.tell(&record.DenialRecord)
 	}
 	return written
+}
+
+// tell writes a record to the runtime's log.
+func (d *denialLog) tell(record *DenialRecord) {
+	message := string(record.Verdict)
+	if record.Syscall == "" {
+		d.log.Warnf("%s: %d calls: %s", message, record.Dropped, record.Reason)
+		return
+	}
+	fields := logrus.Fields{"pid": record.PID, "comm": record.Comm}
+	if record.Source != "" {
+		fields["source"] = record.Source
+	}
+	if record.Repeated > 0 {
+		message += " again"
+		fields["repeated"] = record.Repeated
+	}
+	what := record.Syscall
+	for _, more := range []string{record.Protocol, record.Target} {
+		if more != "" {
+			what += " " + more
+		}
+	}
+	d.log.WithFields(fields).Warnf("%s: %s: %s", message, what, record.Reason)
 }

@@ -14,10 +14,13 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/sandlock/sandlock-runtime/netfilter"
+	"github.com/sandlock/sandlock-runtime/oci/monitor"
+	"github.com/sandlock/sandlock-runtime/oci/plan"
+	"github.com/sandlock/sandlock-runtime/oci/policy"
 	"github.com/sandlock/sandlock-runtime/oci/state"
 )
 
-var _ netfilter.DenialLog = (*denialLog)(nil)
+var _ monitor.AuditLog = (*denialLog)(nil)
 
 // newTestDenialLog is a log whose windows are so long, and what it writes to the runtime's log.
 func newTestDenialLog(t *testing.T, window time.Duration) (*denialLog, *bytes.Buffer) {
@@ -30,9 +33,19 @@ func newTestDenialLog(t *testing.T, window time.Duration) (*denialLog, *bytes.Bu
 	said := new(bytes.Buffer)
 	log := logrus.New()
 	log.SetOutput(said)
-	d := newDenialLog(dir, log)
+	d := newDenialLog(dir, log, testPlan().Decider())
 	d.window = window
 	return d, said
+}
+
+// testPlan is one with rules of three sources.
+func testPlan() *plan.Plan {
+	return &plan.Plan{Policy: policy.Policy{
+		Network: policy.Network{
+			Allow: [][]string{{"*"}, {"10.0.0.0/8"}}, Deny: []string{"192.0.2.0/24:80", "198.51.100.0/24"}, DenyFrom: []string{"/p.toml:7", policy.FromAnnotation},
+		},
+		Provenance: map[string][]string{"network.allow": {"/p.toml:3", policy.FromAnnotation}, "network.deny": {"/p.toml:7", policy.FromAnnotation}},
+	}}
 }
 
 func denialTo(port uint16) netfilter.Denial {
@@ -98,7 +111,7 @@ func TestDenialsFirstAtOnceThenCounted(t *testing.T) {
 	d, said := newTestDenialLog(t, time.Hour)
 	d.deny(denialTo(80))
 	if r := waitWritten(t, d, 1)[0]; r.PID != 7 || r.Comm != "curl" || r.Syscall != "connect" || r.Protocol != "tcp" ||
-		r.Target != "192.0.2.1:80" || r.Reason != "no rule allows it" || r.Repeated != 0 || r.Dropped != 0 {
+		r.Target != "192.0.2.1:80" || r.Verdict != monitor.Denied || r.Reason != "no rule allows it" || r.Repeated != 0 || r.Dropped != 0 {
 		t.Errorf("%+v", r)
 	}
 	for range 40 {
@@ -285,5 +298,118 @@ func TestRepetitionDoesNotAllocate(t *testing.T) {
 	again := denialTo(80)
 	if n := testing.AllocsPerRun(100, func() { d.Repeats(again) }); n != 0 {
 		t.Errorf("it allocates %v times", n)
+	}
+}
+
+// Each record names the rule that decided and where it was given.
+func TestDenialsNameTheirRule(t *testing.T) {
+	d, _ := newTestDenialLog(t, time.Hour)
+	p := testPlan()
+	deny, err := netfilter.ParseRules(p.Policy.Network.Deny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var egress netfilter.Policy
+	for _, texts := range p.Policy.Network.Allow {
+		allow, err := netfilter.ParseRules(texts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		egress = egress.Tighten(netfilter.NewPolicy(allow, nil))
+	}
+	egress = egress.Tighten(netfilter.NewPolicy(nil, deny))
+	tests := []struct{ to, rule, source, reason string }{
+		{"192.0.2.1:80", "192.0.2.0/24:80", "/p.toml:7", "denied by rule 192.0.2.0/24:80"},
+		{"198.51.100.9:1", "198.51.100.0/24", "annotation", "denied by rule 198.51.100.0/24"},
+		{"203.0.113.1:443", "", "annotation", "no rule allows it"},
+	}
+	for _, test := range tests {
+		to := netip.MustParseAddrPort(test.to)
+		denial := denialTo(to.Port())
+		denial.Addr = to.Addr()
+		if denial.Verdict = egress.Judge(netfilter.TCP, to.Addr(), to.Port()); denial.Verdict.Allowed {
+			t.Fatalf("%s is allowed", test.to)
+		}
+		d.deny(denial)
+	}
+	other := denialTo(1)
+	other.Because = "no rule can allow this protocol"
+	d.deny(other)
+	d.close()
+	records := written(t, d)
+	if len(records) != len(tests)+1 {
+		t.Fatalf("%+v", records)
+	}
+	for i, test := range tests {
+		if r := records[i]; r.Target != test.to || r.Rule != test.rule || r.Source != test.source || r.Reason != test.reason {
+			t.Errorf("%+v, want %+v", r, test)
+		}
+	}
+	if r := records[len(tests)]; r.Rule != "" || r.Source != "" || r.Reason != other.Because {
+		t.Errorf("%+v, and no rule decided", r)
+	}
+}
+
+// What others put on record has its own verdict, rule and source.
+func TestAuditRecords(t *testing.T) {
+	d, said := newTestDenialLog(t, time.Hour)
+	asked := monitor.AuditRecord{Verdict: monitor.Audited, PID: 5, Comm: "sh", Syscall: "execve", Source: "agent", Reason: "allowed, to be on record"}
+	d.Record(asked)
+	d.Record(monitor.AuditRecord{Verdict: monitor.Denied, PID: 5, Syscall: "openat", Reason: "no verdict in 5 s"})
+	d.close()
+	d.Record(asked) // nothing comes of it
+	records := written(t, d)
+	if len(records) != 2 || records[0].Time.IsZero() {
+		t.Fatalf("%+v", records)
+	}
+	records[0].Time = time.Time{}
+	if records[0] != (DenialRecord{AuditRecord: asked}) || records[1].Rule != "" || records[1].Source != "" {
+		t.Errorf("%+v", records)
+	}
+	for _, want := range []string{`"audit: execve: allowed, to be on record"`, `"denied: openat: no verdict in 5 s"`} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("the runtime's log has no %s: %s", want, said)
+		}
+	}
+}
+
+// A log that cannot keep up drops, and tells how many, in the end though no other record is there to tell it.
+func TestDroppedRecordsAreToldOf(t *testing.T) {
+	d, _ := newTestDenialLog(t, time.Hour)
+	d.wake, d.done = make(chan struct{}, 1), make(chan struct{}) // a writer that does not write yet
+	const more = 7
+	for range maxPendingDenials + more {
+		d.Record(monitor.AuditRecord{Verdict: monitor.Audited, Syscall: "execve"})
+	}
+	if n := d.Dropped(); n != more {
+		t.Errorf("%d are said to be dropped", n)
+	}
+	go d.write()
+	d.close()
+	if records := written(t, d); len(records) != maxPendingDenials || records[0].Dropped != more {
+		t.Errorf("%d records, and the first tells of %d", len(records), records[0].Dropped)
+	}
+
+	d, _ = newTestDenialLog(t, time.Hour)
+	d.deny(denialTo(80))
+	waitWritten(t, d, 1)
+	d.mu.Lock()
+	d.drop(3)
+	d.mu.Unlock()
+	d.close()
+	if records := written(t, d); len(records) != 2 || records[1].Dropped != 3 || records[1].Syscall != "" {
+		t.Errorf("%+v", records)
+	}
+}
+
+func TestRecordingDoesNotWaitForTheDisk(t *testing.T) {
+	d, _ := newTestDenialLog(t, time.Hour)
+	d.wake, d.done = make(chan struct{}, 1), make(chan struct{}) // a disk that hangs
+	for i := range 3 * maxPendingDenials {
+		d.deny(denialTo(uint16(i + 1)))
+		d.Record(monitor.AuditRecord{})
+	}
+	if n := len(d.pending); n > maxPendingDenials {
+		t.Errorf("%d records are pending", n)
 	}
 }

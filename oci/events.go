@@ -11,19 +11,67 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/oci/cgroup"
+	"github.com/sandlock/sandlock-runtime/oci/monitor"
 	"github.com/sandlock/sandlock-runtime/oci/state"
 )
 
 // Event is one line of what events prints.
 type Event struct {
-	Type string `json:"type"` // "stats", "oom" or "denial"
+	Type string `json:"type"` // "stats", "oom", "denial" or "audit"
 	ID   string `json:"id"`
 	Data any    `json:"data,omitempty"` // [Stats] or [DenialRecord]
 }
 
+// FollowedRecord is one line of what [Runtime.Follow] writes.
+type FollowedRecord struct {
+	ID string `json:"id"`
+	DenialRecord
+}
+
+// Follow writes to w, a JSON object a line, what the supervisor of a container has denied and what was allowed to be on record: what
+// there has been and, until the container has stopped, what is to come.
+func (r *Runtime) Follow(id string, w io.Writer) error {
+	dir, record, status, err := r.open(id)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	out := json.NewEncoder(w)
+	reader := denialReader{dir: dir}
+	defer reader.close()
+	write := func() error {
+		return reader.records(func(of DenialRecord) error { return out.Encode(FollowedRecord{id, of}) })
+	}
+	if status == specs.StateStopped {
+		return write()
+	}
+	changes, err := watchDirectory(dir)
+	if err != nil {
+		return err
+	}
+	defer changes.close()
+	changed := make(chan struct{}, 1)
+	go changes.run(func() { wake(changed) })
+	ended := make(chan error, 1)
+	go func() { ended <- waitContainer(record) }()
+	for {
+		if err := write(); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case err := <-ended:
+			if err != nil {
+				return err
+			}
+			return write()
+		}
+	}
+}
+
 // Events writes a container's events to w, a JSON object a line. With once that is its statistics, and no more. Otherwise it is the denials that
 // there have been and, until the container has stopped, those to come, its statistics at each interval, and the processes
-// killed for want of memory.
+// killed for want of memory. The statistics of a supervised container tell what its supervisor has done.
 func (r *Runtime) Events(id string, once bool, interval time.Duration, w io.Writer) error {
 	dir, record, status, err := r.open(id)
 	if err != nil {
@@ -37,7 +85,10 @@ func (r *Runtime) Events(id string, once bool, interval time.Duration, w io.Writ
 	if err != nil {
 		return err
 	}
-	s := &eventStream{id: id, group: group, out: json.NewEncoder(w), denials: denialReader{dir: dir}}
+	s := &eventStream{id: id, group: group, out: json.NewEncoder(w), denials: denialReader{dir: dir}, logf: r.Log.Warnf}
+	if p, err := loadPlan(dir); err == nil && p.Supervised() { // a container without a plan on record is an older runtime's
+		s.supervisor = client(dir).Stats
+	}
 	defer s.denials.close()
 	if once {
 		return s.stats()
@@ -51,6 +102,9 @@ type eventStream struct {
 	group   *cgroup.Manager
 	out     *json.Encoder
 	denials denialReader
+	// supervisor asks for the supervisor's counts; nil without one.
+	supervisor func() (*monitor.Stats, error)
+	logf       func(format string, args ...any)
 }
 
 // stats writes the statistics of the moment.
@@ -59,7 +113,13 @@ func (s *eventStream) stats() error {
 	if err != nil {
 		return &statsError{err}
 	}
-	return s.write("stats", newStats(counters))
+	stats := newStats(counters)
+	if s.supervisor != nil {
+		if stats.Supervisor, err = s.supervisor(); err != nil {
+			s.logf("%v", err) // the monitor may have died, which the rest does not depend on
+		}
+	}
+	return s.write("stats", stats)
 }
 
 // statsError is a failure to read, not to write.
@@ -74,12 +134,12 @@ func (s *eventStream) write(kind string, data any) error {
 
 // writeDenials writes the denials that are new in the log.
 func (s *eventStream) writeDenials() error {
-	return s.denials.next(func(line []byte) error {
-		var denial DenialRecord
-		if err := json.Unmarshal(line, &denial); err != nil {
-			return fmt.Errorf("%s: %w", denialFile, err)
+	return s.denials.records(func(of DenialRecord) error {
+		kind := "denial"
+		if of.Verdict == monitor.Audited {
+			kind = "audit"
 		}
-		return s.write("denial", denial)
+		return s.write(kind, of)
 	})
 }
 
@@ -179,11 +239,11 @@ func waitContainer(record *state.Record) error {
 			}
 		}
 	}
-	monitor, err := openProcess(record.Monitor)
-	if err != nil || monitor == nil {
+	supervisor, err := openProcess(record.Monitor)
+	if err != nil || supervisor == nil {
 		return err
 	}
-	defer monitor.Close()
-	_ = waitEnd(monitor) // what it has not written by then, it may never write
+	defer supervisor.Close()
+	_ = waitEnd(supervisor) // what it has not written by then, it may never write
 	return nil
 }

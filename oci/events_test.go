@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"github.com/opencontainers/cgroups"
 
 	"github.com/sandlock/sandlock-runtime/oci/cgroup"
+	"github.com/sandlock/sandlock-runtime/oci/monitor"
 )
 
 // denialWriter writes to a container's denial log as its monitor does.
@@ -28,7 +30,10 @@ func denialWriter(t *testing.T, f *fake) *os.File {
 
 func denialLine(t *testing.T, target string) string {
 	t.Helper()
-	line, err := json.Marshal(DenialRecord{Time: time.Unix(1, 0).UTC(), PID: 7, Syscall: "connect", Protocol: "tcp", Target: target, Reason: "no rule allows it"})
+	line, err := json.Marshal(DenialRecord{AuditRecord: monitor.AuditRecord{
+		Time: time.Unix(1, 0).UTC(), Verdict: monitor.Denied, PID: 7, Comm: "curl", Syscall: "connect", Protocol: "tcp", Target: target,
+		Source: "annotation", Reason: "no rule allows it",
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +88,68 @@ func TestEventsFollowDenialsUntilTheEnd(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestFollowUntilTheEndAndAfterwards(t *testing.T) {
+	r := newTestRuntime(t)
+	f := newFake(t, r, "c", nil)
+	out, in := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := r.Follow("c", in)
+		in.Close()
+		done <- err
+	}()
+	lines := bufio.NewScanner(out)
+	next := func(want string) {
+		t.Helper()
+		if !lines.Scan() || lines.Text() != want {
+			t.Errorf("got %s, want %s", lines.Text(), want)
+		}
+	}
+	log := denialWriter(t, f)
+	write := func(text string) {
+		if _, err := log.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const first = `{"id":"c","time":"1970-01-01T00:00:01Z","verdict":"denied","pid":7,"comm":"curl","syscall":"connect","protocol":"tcp","target":"192.0.2.1:80","rule":"","source":"annotation","reason":"no rule allows it"}`
+	write(denialLine(t, "192.0.2.1:80"))
+	next(first)
+	const audit = `"time":"1970-01-01T00:00:02Z","verdict":"audit","pid":8,"syscall":"execve","rule":"","source":"agent","reason":"so","dropped":3}`
+	write("{" + audit + "\n")
+	next(`{"id":"c",` + audit)
+	f.end(t)
+	if lines.Scan() {
+		t.Errorf("after the end: %s", lines.Text())
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	var afterwards strings.Builder
+	if err := r.Follow("c", &afterwards); err != nil || afterwards.String() != first+"\n"+`{"id":"c",`+audit+"\n" {
+		t.Errorf("%v, %s", err, &afterwards)
+	}
+}
+
+func TestEventsTellAuditsFromDenials(t *testing.T) {
+	r := newTestRuntime(t)
+	f := newFake(t, r, "c", nil)
+	log := denialWriter(t, f)
+	if _, err := log.WriteString(`{"verdict":"audit","syscall":"execve"}` + "\n" + `{"verdict":"denied","syscall":"connect"}` + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	f.end(t)
+	var out strings.Builder
+	s := eventStream{id: "c", out: json.NewEncoder(&out), denials: denialReader{dir: f.dir}}
+	defer s.denials.close()
+	if err := s.writeDenials(); err != nil {
+		t.Fatal(err)
+	}
+	first, second, _ := strings.Cut(out.String(), "\n")
+	if !strings.HasPrefix(first, `{"type":"audit"`) || !strings.HasPrefix(second, `{"type":"denial"`) {
+		t.Error(out.String())
 	}
 }
 

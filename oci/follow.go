@@ -2,6 +2,7 @@ package oci
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,17 @@ func (d *denialReader) next(each func(line []byte) error) error {
 		}
 		d.rest = rest
 	}
+}
+
+// records calls each with the records that have come since the last call.
+func (d *denialReader) records(each func(DenialRecord) error) error {
+	return d.next(func(line []byte) error {
+		var record DenialRecord
+		if err := json.Unmarshal(line, &record); err != nil {
+			return fmt.Errorf("%s: %w", denialFile, err)
+		}
+		return each(record)
+	})
 }
 
 func (d *denialReader) close() {

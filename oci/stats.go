@@ -1,6 +1,10 @@
 package oci
 
-import "github.com/opencontainers/cgroups"
+import (
+	"github.com/opencontainers/cgroups"
+
+	"github.com/sandlock/sandlock-runtime/oci/monitor"
+)
 
 // Stats are the counters of a container's cgroup as events prints them. Field names are those of "runc events", which differ from those of
 // the cgroup library here and there.
@@ -14,6 +18,8 @@ type Stats struct {
 	// These two are always empty: neither is counted here, and runc's readers expect them.
 	IntelRdt          struct{} `json:"intel_rdt"`
 	NetworkInterfaces []string `json:"network_interfaces"`
+	// Supervisor is what runc does not have: the counts of the container's supervisor, nil if it has none or cannot be asked.
+	Supervisor *monitor.Stats `json:"supervisor,omitempty"`
 }
 
 // CPUStats count processor time.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 )
 
 // Client speaks to one container's monitor. Each method is one exchange.
@@ -15,38 +16,51 @@ type Client struct {
 
 // Start lets the container's first process run its program. It returns when that has happened, or why it could not.
 func (c Client) Start() error {
-	_, err := c.ask(verbStart, nil)
+	_, _, err := c.ask(verbStart, nil)
 	return err
+}
+
+// Stats are the counts of the container's supervisor, nil if it has none.
+func (c Client) Stats() (*Stats, error) {
+	answer, _, err := c.ask(verbStats, nil)
+	return answer.Stats, err
 }
 
 // Ruleset is the container's Landlock ruleset, nil if it has none. The caller closes it.
-func (c Client) Ruleset() (*os.File, error) { return c.ask(verbJoin, nil) }
+func (c Client) Ruleset() (*os.File, error) {
+	_, ruleset, err := c.ask(verbJoin, nil)
+	return ruleset, err
+}
 
 // Listen hands a listener to the monitor, which answers it from then on.
 func (c Client) Listen(listener *os.File) error {
-	_, err := c.ask(verbListen, listener)
+	_, _, err := c.ask(verbListen, listener)
 	return err
 }
 
-func (c Client) ask(v verb, file *os.File) (*os.File, error) {
+func (c Client) ask(v verb, file *os.File) (answer reply, got *os.File, err error) {
 	conn, err := c.Connect()
 	if err != nil {
-		return nil, err
+		return answer, nil, err
 	}
 	defer conn.Close()
-	if err := send(conn, request{v}, file); err != nil {
-		return nil, fmt.Errorf("asking the container's monitor: %w", err)
+	if v == verbStats { // which nothing is to wait for when the monitor is stopped
+		if err := conn.SetDeadline(time.Now().Add(askWait)); err != nil {
+			return answer, nil, err
+		}
 	}
-	var answer reply
-	got, err := receive(conn, &answer)
+	if err := send(conn, request{v}, file); err != nil {
+		return answer, nil, fmt.Errorf("asking the container's monitor: %w", err)
+	}
+	got, err = receive(conn, &answer)
 	if err != nil {
-		return nil, fmt.Errorf("the container's monitor gave no answer: %w", err)
+		return answer, nil, fmt.Errorf("the container's monitor gave no answer: %w", err)
 	}
 	if answer.Error != "" {
 		if got != nil {
 			got.Close()
 		}
-		return nil, errors.New(answer.Error)
+		return answer, nil, errors.New(answer.Error)
 	}
-	return got, nil
+	return answer, got, nil
 }

@@ -67,8 +67,11 @@ func (m *Monitor) converse(conn *net.UnixConn, authorise func(*net.UnixConn) err
 		m.request.Log.Warn(err)
 		return
 	}
-	result, err := m.carryOut(ask.Verb, file)
 	answer := reply{}
+	result, err := m.carryOut(ask.Verb, file)
+	if ask.Verb == verbStats {
+		answer.Stats = m.Stats()
+	}
 	if err != nil {
 		answer.Error, result = err.Error(), nil
 	}
@@ -86,6 +89,8 @@ func (m *Monitor) carryOut(v verb, file *os.File) (*os.File, error) {
 	switch v {
 	case verbStart:
 		return nil, m.Start()
+	case verbStats:
+		return nil, nil
 	case verbJoin:
 		return m.ruleset, nil
 	case verbListen:

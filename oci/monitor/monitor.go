@@ -10,7 +10,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/oci/caller"
 	"github.com/sandlock/sandlock-runtime/oci/cgroup"
 	"github.com/sandlock/sandlock-runtime/oci/launch"
@@ -42,8 +41,8 @@ type Request struct {
 	Console func(master *os.File) error
 	// Started is told that the first process is about to run its program; an error keeps it from that.
 	Started func() error
-	// Denials records what the policy refuses.
-	Denials netfilter.DenialLog
+	// Denials records what the policy refuses, and what it allows to be on record.
+	Denials AuditLog
 	Log     *logrus.Logger
 }
 

@@ -24,11 +24,13 @@ const (
 	verbStart  verb = "start"  // let the parked process go on; the reply comes when it runs its program or has failed to
 	verbJoin   verb = "join"   // the reply carries the container's Landlock ruleset, if it has one
 	verbListen verb = "listen" // the request carries a listener that the monitor is to answer
+	verbStats  verb = "stats"  // the reply carries what the supervisor has counted
 )
 
 // reply is the monitor's answer; an empty Error is success.
 type reply struct {
 	Error string `json:"error,omitempty"`
+	Stats *Stats `json:"stats,omitempty"`
 }
 
 const maxMessage = 64 << 10

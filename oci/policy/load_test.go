@@ -117,6 +117,10 @@ signal_scope = "off"
 	}
 	provenance := policy.Provenance
 	policy.Provenance = nil
+	if from := policy.Network.DenyFrom; len(from) != 2 || !strings.HasSuffix(from[0], "web.toml:10") || from[1] != FromAnnotation {
+		t.Errorf("the deny rules come from %q", from)
+	}
+	policy.Network.DenyFrom = nil
 	want := Policy{
 		Profiles:  []string{"web"},
 		Isolation: Namespaces,
@@ -238,7 +242,10 @@ func TestMerge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got.Provenance = nil
+			if len(got.Network.DenyFrom) != len(got.Network.Deny) {
+				t.Errorf("%d deny rules come from %q", len(got.Network.Deny), got.Network.DenyFrom)
+			}
+			got.Provenance, got.Network.DenyFrom = nil, nil
 			if !reflect.DeepEqual(got, test.want) {
 				t.Errorf("got\n %+v\nwant\n %+v", got, test.want)
 			}

@@ -192,6 +192,20 @@ func (m *merger) remember(key *Key, origin string) {
 		m.policy.Provenance[key.Name] = nil // it has replaced what was before
 	}
 	m.policy.Provenance[key.Name] = append(m.policy.Provenance[key.Name], origin)
+	if key.Name == "network.deny" {
+		m.rememberDenied(key.matches(m.grant), origin)
+	}
+}
+
+// rememberDenied records where the deny rules came from that a source has added, or put in the place of all others.
+func (m *merger) rememberDenied(replaced bool, origin string) {
+	n := &m.policy.Network
+	if replaced {
+		n.DenyFrom = nil
+	}
+	for len(n.DenyFrom) < len(n.Deny) {
+		n.DenyFrom = append(n.DenyFrom, origin)
+	}
 }
 
 // finish returns the merged policy.

@@ -56,6 +56,8 @@ type Network struct {
 	Allow [][]string `json:"allow,omitempty"`
 	// Deny is refused, whatever Allow says.
 	Deny []string `json:"deny,omitempty"`
+	// DenyFrom says for each rule of Deny which source gave it first, as Policy.Provenance spells it.
+	DenyFrom []string `json:"denyFrom,omitempty"`
 }
 
 // Restricted says whether any egress rule is in force.
