@@ -15,7 +15,7 @@ type Decider struct {
 
 // Decider returns who tells of p's rules.
 func (p *Plan) Decider() Decider {
-	return Decider{p.Policy.Provenance["network.allow"], sync.OnceValue(func() map[string]string { return denySources(p.Policy.Network) })}
+	return Decider{p.Policy.Provenance[keyAllow], sync.OnceValue(func() map[string]string { return denySources(p.Policy.Network) })}
 }
 
 // denySources is where each deny rule, in its canonical form, comes from.

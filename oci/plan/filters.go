@@ -36,7 +36,7 @@ func (p *Plan) planOverlay(r Request) error {
 	if p.Supervised() && !r.Host.Seccomp.WaitKillable {
 		// A signal would end the workload's wait for a call that has been made on its behalf, and have it made twice.
 		return fmt.Errorf("%s: needs the supervisor, and with it SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19), which this kernel lacks",
-			p.key("network.allow", "network.deny"))
+			p.key(keyAllow, keyDeny))
 	}
 	return nil
 }
