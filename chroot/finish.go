@@ -22,14 +22,6 @@ func (s *Sources) Pivot(p *launch.Program, root launch.FD) {
 	// The old root now lies on top of the new one. It has been a slave from the start: nothing of this reaches the host.
 	p.Unmount(".")
 	p.Chdir("/")
-	if g := s.m.Root.Propagation; g.Type != 0 {
-		p.About("linux.rootfsPropagation")
-		flags := uint64(unix.AT_EMPTY_PATH)
-		if g.Recursive {
-			flags |= unix.AT_RECURSIVE
-		}
-		p.MountSetattr(root, "", flags, unix.MountAttr{Propagation: g.Type})
-	}
 	p.About("")
 }
 
@@ -48,6 +40,15 @@ func (s *Sources) Finish(p *launch.Program, root launch.FD) {
 	for _, name := range s.m.Masked {
 		p.About("masked path %s", name)
 		s.mask(p, root, name)
+	}
+	// Not before: what is unbindable cannot be mounted over itself.
+	if g := s.m.Root.Propagation; g.Type != 0 {
+		p.About("linux.rootfsPropagation")
+		flags := uint64(unix.AT_EMPTY_PATH)
+		if g.Recursive {
+			flags |= unix.AT_RECURSIVE
+		}
+		p.MountSetattr(root, "", flags, unix.MountAttr{Propagation: g.Type})
 	}
 	if s.m.Root.ReadOnly {
 		p.About("root.readonly")

@@ -40,6 +40,7 @@ func (s *Sources) attachRoot(p *launch.Program) launch.FD {
 	root := launch.Inherited(s.root, "root")
 	if s.m.Joined {
 		// Only at its own path, and "/" keeps the propagation that it has: both are other people's here.
+		p.About("root %s in the mount namespace that is joined", s.m.Root.Source)
 		place := p.Openat2(launch.CWD, s.m.Root.Source, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, 0).Result("place")
 		p.MoveMount(root, place)
 		p.Close(place)
@@ -69,7 +70,7 @@ func (s *Sources) attach(p *launch.Program, root launch.FD, e Entry, o source) {
 			prepared = takeOut(p, prepared, o.inside)[0]
 		}
 		target := place()
-		p.MoveMount(prepared, target)
+		move(p, prepared, target, e.String(), o.isDirectory)
 		s.sealLater(e, prepared)
 		p.Close(target)
 		return
@@ -102,6 +103,30 @@ func (s *Sources) attach(p *launch.Program, root launch.FD, e Entry, o source) {
 	}
 	p.Close(context)
 	p.Close(target)
+}
+
+// move attaches mount at target. For a directory over a file, or a file over a directory, the kernel says EINVAL, which it says for much else: the
+// child finds out and fails with ENOTDIR, which is what mount(2) would have said, and what Docker explains to its users.
+func move(p *launch.Program, mount, target launch.FD, about string, isDirectory bool) {
+	why, directory, other, done := p.Label("why"), p.Label("directory"), p.Label("other"), p.Label("done")
+	p.MoveMount(mount, target).OnSuccess(done).OnError(why, unix.EINVAL)
+	p.Mark(why)
+	p.Fchdir(target).OnSuccess(directory).OnError(other, unix.ENOTDIR)
+	if isDirectory {
+		p.Mark(other)
+		p.About("%s: the source is a directory, the destination is not", about)
+		p.Fail(unix.ENOTDIR)
+		p.Mark(directory)
+	} else {
+		p.Mark(directory)
+		p.About("%s: the destination is a directory, the source is not", about)
+		p.Fail(unix.ENOTDIR)
+		p.Mark(other)
+	}
+	p.About("%s: move_mount", about)
+	p.Fail(unix.EINVAL)
+	p.Mark(done)
+	p.About("%s", about)
 }
 
 // configure sets the options of a filesystem under construction. A tmpfs has the mode of the directory it covers, if no other is given.

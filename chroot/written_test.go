@@ -81,7 +81,7 @@ func TestWrittenFileReplaces(t *testing.T) {
 	b = newBox(t)
 	b.mkdir("etc/hosts")
 	b.writes("/etc/hosts", hostsText)
-	b.refused("network.allow /etc/hosts: move_mount: invalid argument")
+	b.refused("network.allow /etc/hosts: the destination is a directory, the source is not: not a directory")
 }
 
 func TestWrittenFileInUserNamespace(t *testing.T) {

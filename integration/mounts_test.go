@@ -33,6 +33,10 @@ func TestMounts(t *testing.T) {
 		{name: "bind nosuid noexec nodev", change: bind("bind", "nosuid", "noexec", "nodev"),
 			script: "grep ' /m ' /proc/self/mountinfo | cut -d' ' -f6 | tr , '\\n' | grep ^no | sort; cp /bin/true /m/ && { /m/true 2>/dev/null || echo refused; }",
 			want:   "nodev\nnoexec\nnosuid\nrefused\n"},
+		{name: "unbindable for the whole tree", own: true, change: func(t *testing.T, b *bundle) {
+			b.spec.Linux.RootfsPropagation = "runbindable"
+			b.mount("/m", "tmpfs", "tmpfs")
+		}, script: "grep -vc unbindable /proc/self/mountinfo; grep -c ' /m .* unbindable ' /proc/self/mountinfo; echo x 2>/dev/null > /proc/sys/kernel/domainname || echo refused", want: "0\n1\nrefused\n"},
 		{name: "recursive bind takes what is mounted below", change: func(t *testing.T, b *bundle) {
 			b.mount("/m", "bind", nestedMount(t), "rbind", "rprivate")
 		}, script: "cat /m/below/file", want: "in the tmpfs\n"},

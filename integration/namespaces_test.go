@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -137,6 +138,56 @@ func TestJoinsAMountNamespace(t *testing.T) {
 	if err != nil || !strings.Contains(string(table), b.root+"/proc ") {
 		t.Errorf("the container's /proc is not in the joined namespace (%v)", err)
 	}
+}
+
+// A new user namespace has no rights over namespaces that exist already, nor has one that is joined over those that are not its own. Both can be combined with
+// any of them all the same.
+func TestUserNamespaceTogetherWithJoinedOnes(t *testing.T) {
+	if !ours {
+		t.Log("of sandlock-runtime alone, left out: Debian's runc joins no user namespace without mappings")
+		return
+	}
+	r := newRuntime(t)
+	plain := r.start(t, newBundle(t, "/bin/sleep", "1000"))
+	mapped := newBundle(t, "/bin/sleep", "1000")
+	userNamespace(t, mapped)
+	owner := r.start(t, mapped)
+
+	for name, change := range map[string]func(b *bundle){
+		"new": func(b *bundle) { userNamespace(t, b) },
+		"joined": func(b *bundle) {
+			testbundle.SetNamespacePath(b.spec, specs.UserNamespace, fmt.Sprintf("/proc/%d/ns/user", owner.pid))
+			shiftOwners(t, b.root, 100000)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := script(t, "for n in net ipc uts; do readlink /proc/self/ns/$n; done; tr -s ' ' < /proc/self/uid_map; id -u; touch /tmp/x && stat -c %u /tmp/x")
+			change(b)
+			b.spec.Linux.Sysctl, b.spec.Hostname = nil, ""
+			want := ""
+			for kind, file := range map[specs.LinuxNamespaceType]string{specs.NetworkNamespace: "net", specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts"} {
+				testbundle.SetNamespacePath(b.spec, kind, fmt.Sprintf("/proc/%d/ns/%s", plain.pid, file))
+			}
+			for _, file := range []string{"net", "ipc", "uts"} {
+				link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", plain.pid, file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				want += link + "\n"
+			}
+			// Only who owns a network or IPC namespace may mount what shows it.
+			b.spec.Mounts = slices.DeleteFunc(b.spec.Mounts, func(m specs.Mount) bool { return m.Type == "sysfs" || m.Type == "mqueue" || m.Type == "cgroup" })
+			if res := r.runBundle(t, b); res.code != 0 || res.stdout != want+" 0 100000 65536\n0\n0\n" {
+				t.Errorf("want %q, got %v", want, res)
+			}
+			assertNothingLeft(t, r, b)
+		})
+	}
+	b := newBundle(t, "/bin/true")
+	userNamespace(t, b)
+	testbundle.SetNamespacePath(b.spec, specs.MountNamespace, fmt.Sprintf("/proc/%d/ns/mnt", plain.pid))
+	r.runBundle(t, b).refused(t, "linux.namespaces", "mount namespace", "user namespace")
+	assertNothingLeft(t, r, b)
 }
 
 func TestJoinsAPreparedNetwork(t *testing.T) {

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -17,6 +19,14 @@ func TestProcess(t *testing.T) {
 		{name: "umask", change: process(func(p *specs.Process) { p.User.Umask = pointer(uint32(0o027)) }), script: "umask", want: "0027\n"},
 		{name: "working directory", change: process(func(p *specs.Process) { p.Cwd = "/home/user" }), script: "pwd", want: "/home/user\n"},
 		{name: "a missing working directory is made", change: process(func(p *specs.Process) { p.Cwd = "/not/there/yet" }), script: "pwd", want: "/not/there/yet\n"},
+		{name: "a working directory that is root's alone, as images have it for other users", change: func(t *testing.T, b *bundle) {
+			privateDir(t, b, 0)
+			b.spec.Process.User, b.spec.Process.Capabilities = specs.User{UID: 1000, GID: 1000}, &specs.LinuxCapabilities{}
+		}, script: "pwd; ls /private 2>/dev/null || echo refused", want: "/private\nrefused\n"},
+		{name: "a working directory that is the user's alone", change: func(t *testing.T, b *bundle) {
+			privateDir(t, b, 1000)
+			b.spec.Process.User, b.spec.Process.Capabilities = specs.User{UID: 1000, GID: 1000}, &specs.LinuxCapabilities{}
+		}, script: "pwd; touch x && ls", want: "/private\nx\n"},
 		{name: "environment is the spec's alone", change: process(func(p *specs.Process) { p.Env = []string{"PATH=/bin", "A=1", "B=x=y"} }),
 			script: "tr '\\0' '\\n' < /proc/1/environ | sort", want: "A=1\nB=x=y\nHOME=/root\nPATH=/bin\n"},
 		{name: "the binary is found on the spec's PATH", change: process(func(p *specs.Process) { p.Args = []string{"echo", "found"} }), want: "found\n"},
@@ -71,4 +81,17 @@ func make100() []byte {
 		text[i] = 'x'
 	}
 	return text
+}
+
+// privateDir makes /private, which nobody but its owner may enter, the working directory.
+func privateDir(t *testing.T, b *bundle, owner int) {
+	t.Helper()
+	dir := filepath.Join(b.root, "private")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(dir, owner, owner); err != nil {
+		t.Fatal(err)
+	}
+	b.spec.Process.Cwd = "/private"
 }

@@ -36,6 +36,9 @@ type rule struct {
 	ret  uint32
 }
 
+// Empty tells whether the overlay has nothing to say, so that there is nothing to install.
+func (o Overlay) Empty() bool { return len(o.Notify)+len(o.NotifyWhen)+len(o.Deny) == 0 }
+
 const retNotify, retAllow = uint32(unix.SECCOMP_RET_USER_NOTIF), uint32(unix.SECCOMP_RET_ALLOW)
 
 func retErrno(e unix.Errno) uint32 {

@@ -15,6 +15,7 @@ var verbs = map[string]func(args []string) (string, error){
 	"network":   network,
 	"socket":    socket,
 	"overwrite": overwriteRuntime,
+	"handle":    openByHandle,
 }
 
 func main() {

@@ -17,7 +17,7 @@ type StepError struct {
 // Error is "mount /proc: fsmount: operation not permitted".
 func (e *StepError) Error() string {
 	what := e.Call
-	if e.Call == "fail" || e.Call == "expect" {
+	if e.Call == "fail" || e.Call == "expect" || e.Call == "reached" {
 		what = ""
 	}
 	if e.About != "" && what != "" {

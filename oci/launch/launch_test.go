@@ -263,3 +263,20 @@ func BenchmarkStart(b *testing.B) {
 		c.PIDFD.Close()
 	}
 }
+
+// A step that has failed, or was never come to, has no result.
+func TestReached(t *testing.T) {
+	p := New()
+	there := p.Chdir("/").Result("there")
+	nowhere := p.Chdir("/no/such/directory").Ignore().Result("nowhere")
+	p.About("the first")
+	p.Reached(there, unix.EIO)
+	p.About("the second")
+	p.Reached(nowhere, unix.EACCES)
+	c := start(t, p, Options{})
+	_, err := c.Wait()
+	if !errors.Is(err, unix.EACCES) || err.Error() != "the second: permission denied" {
+		t.Errorf("Wait: %v", err)
+	}
+	finish(t, c)
+}

@@ -33,11 +33,12 @@ const noLabel Label = -1
 type operation uint32
 
 const (
-	opCall   operation = iota // issue the system call
-	opSync                    // tell the parent, wait for its word
-	opHop                     // clone a successor that goes on with the list, and exit
-	opExpect                  // compare one byte of a buffer
-	opFail                    // fail with a given errno
+	opCall    operation = iota // issue the system call
+	opSync                     // tell the parent, wait for its word
+	opHop                      // clone a successor that goes on with the list, and exit
+	opExpect                   // compare one byte of a buffer
+	opReached                  // fail unless an earlier step has had a result
+	opFail                     // fail with a given errno
 )
 
 type step struct {
@@ -179,6 +180,11 @@ func (p *Program) ExpectByte(buffer Arg, want byte, e unix.Errno) Step {
 	return p.add(step{operation: opExpect, name: "expect", number: uintptr(e), args: []Arg{buffer, Value(uint64(want))}})
 }
 
+// Reached fails with e unless the step that result is of has been reached and has succeeded.
+func (p *Program) Reached(result FD, e unix.Errno) Step {
+	return p.add(step{operation: opReached, name: "reached", number: uintptr(e), args: []Arg{result.Arg}})
+}
+
 // String lists the program, one step a line.
 func (p *Program) String() string {
 	var b strings.Builder
@@ -220,6 +226,8 @@ func (s step) String() string {
 		return "hop: clone(CLONE_PARENT), the old process exits"
 	case opExpect:
 		return fmt.Sprintf("expect(%s starts with %q)", s.args[0], rune(s.args[1].value))
+	case opReached:
+		return fmt.Sprintf("reached(%s)", s.args[0])
 	case opFail:
 		return fmt.Sprintf("fail(%s)", unix.ErrnoName(unix.Errno(s.number)))
 	}

@@ -103,6 +103,8 @@ static long run(struct walk_program *program, const struct walk_step *step, int6
     return hop(program);
   case WALK_EXPECT:
     return *(const unsigned char *)a[0] == (unsigned char)a[1] ? 0 : -(long)step->number;
+  case WALK_REACHED:
+    return (int64_t)a[0] >= 0 ? 0 : -(long)step->number;
   default:
     return -(long)step->number;
   }

@@ -7,10 +7,10 @@ import (
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
 
-// filters are the plan's two: the overlay, and the spec's own with its flags. Either may be nil.
-func filters(p *plan.Plan, cache string) (overlay, spec []unix.SockFilter, flags uint64, err error) {
-	if p.HasOverlay() {
-		if overlay, err = p.Overlay.Assemble(); err != nil {
+// filters are the two of a process: the overlay, and the spec's own with its flags. Either may be nil.
+func filters(p *plan.Plan, process plan.Process, cache string) (overlay, spec []unix.SockFilter, flags uint64, err error) {
+	if rules := p.OverlayFor(process); !rules.Empty() {
+		if overlay, err = rules.Assemble(); err != nil {
 			return nil, nil, 0, err
 		}
 	}

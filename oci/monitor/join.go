@@ -160,7 +160,7 @@ func (r JoinRequest) hold() (h held, err error) {
 	h.enter(entrance)
 	h.Wait = r.Cgroup.NeedsPID()
 	// Before the container is started its first process still is the runtime's: nobody who is not under Landlock may be beside it.
-	if r.Plan.Landlock != nil && (!r.Plan.Common() || !r.Running) {
+	if r.Plan.Landlock != nil && (!r.Plan.Common(r.Process) || !r.Running) {
 		ruleset, err := r.Monitor.Ruleset()
 		if err != nil {
 			return h, err
@@ -178,7 +178,7 @@ func (r JoinRequest) hold() (h held, err error) {
 		fd := launch.Inherited(int(ruleset.Fd()), "ruleset")
 		h.Ruleset = &fd
 	}
-	h.Overlay, h.Spec, h.SpecFlags, err = filters(r.Plan, r.FilterCache)
+	h.Overlay, h.Spec, h.SpecFlags, err = filters(r.Plan, r.Process, r.FilterCache)
 	return h, err
 }
 

@@ -215,7 +215,7 @@ func (m *Monitor) hold() (h held, err error) {
 		ruleset := launch.Inherited(fd, "ruleset")
 		h.Ruleset = &ruleset
 	}
-	h.Overlay, h.Spec, h.SpecFlags, err = filters(p, m.request.FilterCache)
+	h.Overlay, h.Spec, h.SpecFlags, err = filters(p, p.Process, m.request.FilterCache)
 	if err != nil {
 		return h, err
 	}

@@ -33,9 +33,17 @@ func (p *Plan) confine(l *Launch, h Held, process Process) {
 		s.About("Landlock")
 		s.RestrictSelf(*h.Ruleset)
 	}
+	// Images have working directories that are root's alone, and runc lets other users start there. Where root may not go, as on some network
+	// file systems, the user may.
+	s.About("process.cwd %s", process.Cwd)
+	asRoot := s.Chdir(process.Cwd).Ignore(unix.EACCES, unix.EPERM).Result("as root")
 	identity(s, process, h.keepsAdmin(process), p.DenySetgroups)
 	s.About("process.cwd %s", process.Cwd)
+	there, asUser := s.Label("there"), s.Label("as the user")
+	s.Reached(asRoot, unix.EACCES).OnSuccess(there).OnError(asUser)
+	s.Mark(asUser)
 	s.Chdir(process.Cwd)
+	s.Mark(there)
 	// A working directory outside the root shows as "(unreachable)...": no leaked descriptor may have led there.
 	cwd := launch.Bytes(make([]byte, unix.PathMax), "cwd")
 	s.Call("getcwd", unix.SYS_GETCWD, cwd, launch.Value(unix.PathMax))

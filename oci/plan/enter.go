@@ -39,11 +39,7 @@ func enterCgroup(s *launch.Program, tasks []launch.FD) {
 
 // enter joins and makes the namespaces that clone3 has not given the child.
 func (p *Plan) enter(s *launch.Program, h Held, b birth) {
-	for _, t := range b.join {
-		kind, _ := kindOf(t)
-		s.About("linux.namespaces: join the %s namespace %s", t, p.Namespaces.Path(specs.LinuxNamespaceType(t)))
-		s.Setns(h.Namespaces[t], kind.flag, kind.name)
-	}
+	p.join(s, h, b)
 	if b.unshare != 0 {
 		s.About("new namespaces")
 		s.Unshare(b.unshare, b.names)
@@ -61,6 +57,37 @@ func (p *Plan) enter(s *launch.Program, h Held, b birth) {
 		s.Setsid()
 	}
 	s.About("")
+}
+
+// join enters existing namespaces. Whoever is privileged on the host may join all of them, whichever user namespace owns them, as long as it has not joined
+// a user namespace itself. Anybody else has rights only over what that user namespace owns, and only once it is in there.
+func (p *Plan) join(s *launch.Program, h Held, b birth) {
+	setns := func(t string) launch.Step {
+		kind, _ := kindOf(t)
+		s.About("linux.namespaces: join the %s namespace %s", t, p.Namespaces.Path(specs.LinuxNamespaceType(t)))
+		return s.Setns(h.Namespaces[t], kind.flag, kind.name)
+	}
+	if !b.joinUser {
+		for _, t := range b.join {
+			setns(t)
+		}
+		return
+	}
+	joined, inside := s.Label("joined"), s.Label("from inside")
+	for _, t := range b.join {
+		setns(t).OnError(inside, unix.EPERM)
+	}
+	user := setns(string(specs.UserNamespace))
+	if len(b.join) == 0 {
+		return
+	}
+	user.OnSuccess(joined)
+	s.Mark(inside)
+	setns(string(specs.UserNamespace))
+	for _, t := range b.join {
+		setns(t)
+	}
+	s.Mark(joined)
 }
 
 // becomeRoot takes up the user namespace's own root, whose files the tree is made of.

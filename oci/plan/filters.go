@@ -2,8 +2,10 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
@@ -33,6 +35,7 @@ func (p *Plan) planOverlay(r Request) error {
 		return fmt.Errorf("syscalls: %w", err)
 	}
 	p.Overlay.Deny = append(p.Overlay.Deny, denials...)
+	p.Overlay = p.OverlayFor(p.Process)
 	if p.Supervised() && !r.Host.Seccomp.WaitKillable {
 		// A signal would end the workload's wait for a call that has been made on its behalf, and have it made twice.
 		return fmt.Errorf("%s: needs the supervisor, and with it SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19), which this kernel lacks",
@@ -41,7 +44,23 @@ func (p *Plan) planOverlay(r Request) error {
 	return nil
 }
 
+// readSearch lets a task open files by their handles, which are easily made up.
+const readSearch = uint64(1) << unix.CAP_DAC_READ_SEARCH
+
+// OverlayFor is the overlay of a process with those capabilities: a file handle leads past what has been mounted over a denied path.
+func (p *Plan) OverlayFor(process Process) seccompnotif.Overlay {
+	overlay := p.Overlay
+	byHandle := seccompnotif.Denial{Syscall: "open_by_handle_at", Errno: unix.EPERM, Group: "handle"}
+	// Since Linux 6.11 whoever may mount may also open by handle.
+	if len(p.Policy.Filesystem.Deny) == 0 || process.Capabilities.Bounding&(readSearch|sysAdmin) == 0 ||
+		slices.ContainsFunc(overlay.Deny, func(d seccompnotif.Denial) bool { return d.Syscall == byHandle.Syscall && len(d.When) == 0 }) {
+		return overlay
+	}
+	overlay.Deny = append(slices.Clip(overlay.Deny), byHandle)
+	return overlay
+}
+
 // HasOverlay says whether there is a second filter at all.
 func (p *Plan) HasOverlay() bool {
-	return len(p.Overlay.Notify)+len(p.Overlay.NotifyWhen)+len(p.Overlay.Deny) > 0
+	return !p.Overlay.Empty()
 }

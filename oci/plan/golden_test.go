@@ -256,7 +256,7 @@ func TestPlansSurviveJSON(t *testing.T) {
 			if was, is := p.Exec(held, p.Process, true).Program.String(), again.Exec(held, again.Process, true).Program.String(); was != is {
 				t.Errorf("a plan that is read back makes another program for exec:\n%s\nbefore\n%s", is, was)
 			}
-			if p.Supervised() != again.Supervised() || p.HasOverlay() != again.HasOverlay() || p.Common() != again.Common() {
+			if p.Supervised() != again.Supervised() || p.HasOverlay() != again.HasOverlay() || p.Common(p.Process) != again.Common(p.Process) {
 				t.Error("a plan that is read back is enforced otherwise")
 			}
 		})

@@ -81,9 +81,12 @@ func Exposed(spec *specs.Spec) bool {
 	return !namespaces.New(specs.PIDNamespace) || capabilitySets(spec.Process.Capabilities).Bounding&sysAdmin != 0
 }
 
-// Common says whether the ruleset restricts nothing within the container's own root. A process that joins such a container goes without: it would be in a
-// domain of its own, cut off from /proc/PID/fd and the like of the other processes, for nothing in return, since the
-// descriptors that it could leak are those its caller chose to give it.
-func (p *Plan) Common() bool {
+// Common says whether process may join the container without its ruleset: where that restricts nothing within the container's own root. The process would be
+// in a domain of its own, cut off from /proc/PID/fd and the like of the other processes, for nothing in return, since the
+// descriptors that it could leak are those its caller chose to give it. But what could be unmounted from a denied path takes Landlock to stay.
+func (p *Plan) Common(process Process) bool {
+	if len(p.Policy.Filesystem.Deny) > 0 && process.Capabilities.Bounding&sysAdmin != 0 {
+		return false
+	}
 	return p.Landlock != nil && p.Landlock.WholeRoot() && p.Landlock.Handled.Net == 0 && p.Landlock.Handled.Scope == 0
 }

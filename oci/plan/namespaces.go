@@ -89,6 +89,9 @@ func resolveNamespaces(l *specs.Linux) (Namespaces, error) {
 		}
 		list = append(list, Namespace{string(ns.Type), ns.Path})
 	}
+	if path := list.Path(specs.MountNamespace); path != "" && list.New(specs.UserNamespace) {
+		return nil, fmt.Errorf("linux.namespaces: the mount namespace %s cannot be joined together with a new user namespace, which has no rights over it", path)
+	}
 	if !list.Has(specs.MountNamespace) {
 		return nil, fmt.Errorf("linux.namespaces: a mount namespace is needed: sharing the caller's is not supported by this version")
 	}
@@ -109,52 +112,49 @@ func (n Namespaces) Early() uint64 {
 
 // birth says how the namespaces come about.
 type birth struct {
-	clone   uint64   // with the child's clone3
-	unshare uint64   // by the child, once it has joined the user namespace that is to own them
-	names   string   // of unshare, for people
-	join    []string // types that the child joins with setns, in order
-	time    bool     // a new time namespace, which takes a hop
-	cgroup  bool     // a new cgroup namespace, once the child is in its cgroup
+	clone    uint64   // with the child's clone3
+	unshare  uint64   // by the child, once it has joined others
+	names    string   // of unshare, for people
+	join     []string // types that the child joins with setns, besides the user namespace
+	joinUser bool     // it joins a user namespace
+	time     bool     // a new time namespace, which takes a hop
+	cgroup   bool     // a new cgroup namespace, once the child is in its cgroup
 }
 
 // hop says whether the child has to make a successor: the namespaces that only children get.
 func (b birth) hop() bool { return b.time || b.unshare&unix.CLONE_NEWPID != 0 }
 
 func (n Namespaces) birth() birth {
-	var b birth
-	late := n.Path(specs.UserNamespace) != "" || n.New(specs.TimeNamespace)
-	// The user namespace is joined first: it is what gives the right to join and to own the rest.
-	for _, t := range []specs.LinuxNamespaceType{specs.UserNamespace, specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace, specs.TimeNamespace} {
+	b := birth{joinUser: n.Path(specs.UserNamespace) != ""}
+	for _, t := range []specs.LinuxNamespaceType{specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace, specs.TimeNamespace} {
 		if n.Path(t) != "" {
 			b.join = append(b.join, string(t))
 		}
 	}
+	// A new user namespace has no rights over what exists already, so that the child joins first and makes it then; it is to own the other new ones.
+	userLate := n.New(specs.UserNamespace) && len(b.join) > 0
+	owned := b.joinUser || userLate
 	for _, ns := range n {
 		if ns.Path != "" {
 			continue
 		}
 		kind, _ := kindOf(ns.Type)
+		late := owned
 		switch specs.LinuxNamespaceType(ns.Type) {
 		case specs.CgroupNamespace:
 			b.cgroup = true
+			continue
 		case specs.TimeNamespace:
 			b.time = true
-			b.unshare |= kind.flag
-		case specs.UserNamespace:
-			b.clone |= kind.flag
+			late = true
 		case specs.PIDNamespace:
 			// The first process of a PID namespace must not be one that exits at a hop.
-			if late {
-				b.unshare |= kind.flag
-			} else {
-				b.clone |= kind.flag
-			}
-		default:
-			if n.Path(specs.UserNamespace) != "" {
-				b.unshare |= kind.flag
-			} else {
-				b.clone |= kind.flag
-			}
+			late = late || n.New(specs.TimeNamespace)
+		}
+		if late {
+			b.unshare |= kind.flag
+		} else {
+			b.clone |= kind.flag
 		}
 	}
 	for _, ns := range n {

@@ -40,9 +40,11 @@ func TestBirth(t *testing.T) {
 		{"a time namespace takes a hop, and the PID namespace waits for it", fresh(specs.MountNamespace, specs.PIDNamespace, specs.TimeNamespace),
 			birth{clone: unix.CLONE_NEWNS, unshare: unix.CLONE_NEWPID | unix.CLONE_NEWTIME, names: "CLONE_NEWPID|CLONE_NEWTIME", time: true}, true},
 		{"what a joined user namespace is to own is made in it", append(joined(specs.UserNamespace), fresh(specs.MountNamespace, specs.PIDNamespace, specs.NetworkNamespace)...),
-			birth{unshare: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET, names: "CLONE_NEWNS|CLONE_NEWPID|CLONE_NEWNET", join: []string{"user"}}, true},
-		{"joined ones are no part of it, and the user namespace comes first", append(fresh(specs.MountNamespace), joined(specs.PIDNamespace, specs.TimeNamespace, specs.NetworkNamespace, specs.UserNamespace)...),
-			birth{unshare: unix.CLONE_NEWNS, names: "CLONE_NEWNS", join: []string{"user", "network", "time"}}, false},
+			birth{unshare: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET, names: "CLONE_NEWNS|CLONE_NEWPID|CLONE_NEWNET", joinUser: true}, true},
+		{"joined ones are no part of it", append(fresh(specs.MountNamespace), joined(specs.PIDNamespace, specs.TimeNamespace, specs.NetworkNamespace, specs.UserNamespace)...),
+			birth{unshare: unix.CLONE_NEWNS, names: "CLONE_NEWNS", join: []string{"network", "time"}, joinUser: true}, false},
+		{"a new user namespace is made after the host's have been joined", append(fresh(specs.UserNamespace, specs.MountNamespace, specs.PIDNamespace), joined(specs.NetworkNamespace)...),
+			birth{unshare: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID, names: "CLONE_NEWUSER|CLONE_NEWNS|CLONE_NEWPID", join: []string{"network"}}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := test.n.birth()
@@ -91,15 +93,19 @@ func TestBirthOfEveryCombination(t *testing.T) {
 			t.Fatalf("%v: time is %v", n, b.time)
 		}
 		var joined uint64
-		for i, name := range b.join {
+		for _, name := range b.join {
 			known, _ := kindOf(name)
 			joined |= known.flag
-			if name == string(specs.UserNamespace) && i > 0 {
-				t.Fatalf("%v: joined in the order %q", n, b.join)
-			}
+		}
+		if b.joinUser != (rest&unix.CLONE_NEWUSER != 0) {
+			t.Fatalf("%v: joins a user namespace is %v", n, b.joinUser)
+		}
+		// Whoever is in the new user namespace already cannot join what the host owns.
+		if made&unix.CLONE_NEWUSER != 0 && len(b.join) > 0 && b.unshare != made&^unix.CLONE_NEWCGROUP {
+			t.Fatalf("%v: made by unshare %#x, want all of %#x", n, b.unshare, made)
 		}
 		// A PID namespace is joined by being born there, and a mount namespace after all that takes the host's files.
-		if want := rest &^ (unix.CLONE_NEWPID | unix.CLONE_NEWNS); joined != want || len(b.join) != ones(want) {
+		if want := rest &^ (unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUSER); joined != want || len(b.join) != ones(want) {
 			t.Fatalf("%v: joined %q, want %#x", n, b.join, want)
 		}
 		if n.Early()&^b.clone != 0 || n.Has(specs.UserNamespace) && n.Early() != 0 {
@@ -119,7 +125,8 @@ func TestResolveNamespaces(t *testing.T) {
 	for name, linux := range map[string]*specs.Linux{
 		"none":               nil,
 		"no mount namespace": {Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}}},
-		"unknown":            {Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: "moon"}}},
+		"joined mount namespace with a new user namespace": {Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace, Path: "/ns"}, {Type: specs.UserNamespace}}},
+		"unknown": {Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: "moon"}}},
 	} {
 		if got, err := resolveNamespaces(linux); err == nil {
 			t.Errorf("%s: %v", name, got)
