@@ -110,7 +110,9 @@ func TestInspectionForPeople(t *testing.T) {
 	orphan := sampleInspection(t)
 	orphan.Plan, orphan.Monitor.Running = nil, false
 	orphan.Exit = &state.Exit{Time: bare.State.Created, Reason: "the exit status is known to the parent only"}
-	for name, inspection := range map[string]Inspection{"inspect": sampleInspection(t), "inspect-bare": bare, "inspect-orphan": orphan} {
+	fallen := sampleInspection(t)
+	fallen.State.Status, fallen.State.PID, fallen.Monitor.Running = specs.StateStopped, 0, false
+	for name, inspection := range map[string]Inspection{"inspect": sampleInspection(t), "inspect-bare": bare, "inspect-orphan": orphan, "inspect-fallen": fallen} {
 		var out strings.Builder
 		if err := inspection.WriteText(&out); err != nil {
 			t.Fatal(err)

@@ -85,8 +85,10 @@ func (s *sections) overview(i Inspection) {
 	monitor := strconv.Itoa(i.Monitor.PID)
 	switch {
 	case i.Monitor.Running:
-	case i.State.Status == specs.StateStopped:
+	case i.State.Status == specs.StateStopped && i.Exit != nil:
 		monitor += ", has ended"
+	case i.State.Status == specs.StateStopped:
+		monitor += ", was killed" + killedToo(i.Plan)
 	case i.Plan != nil && i.Plan.Supervised():
 		monitor += ", is gone: what it supervised is refused from now on"
 	default:
@@ -104,6 +106,14 @@ func (s *sections) overview(i Inspection) {
 		add("profiles", strings.Join(i.Plan.Policy.Profiles, ", "))
 	}
 	s.section("Container", rows)
+}
+
+// killedToo is what becomes of a workload whose monitor is killed.
+func killedToo(p *plan.Plan) string {
+	if p != nil && p.Supervised() {
+		return ", and the workload with it"
+	}
+	return ""
 }
 
 func exitText(e state.Exit) string {

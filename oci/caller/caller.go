@@ -56,6 +56,12 @@ func (p *Process) Workload(pid int) error {
 	return p.tell(C.struct_caller_message{kind: C.CALLER_WORKLOAD, value: C.int32_t(pid)})
 }
 
+// Tie has child pid of the calling process killed when this process has ended, in whatever way, if the child has not ended before. It takes
+// effect before anything that the calling process is told afterwards.
+func (p *Process) Tie(pid int) error {
+	return p.tell(C.struct_caller_message{kind: C.CALLER_TIE, value: C.int32_t(pid)})
+}
+
 func (p *Process) tell(m C.struct_caller_message) error {
 	_, err := p.socket.Write(unsafe.Slice((*byte)(unsafe.Pointer(&m)), unsafe.Sizeof(m)))
 	if err != nil {

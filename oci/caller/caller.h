@@ -2,13 +2,14 @@
 #define SANDLOCK_CALLER_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
-enum { CALLER_EXIT = 1, CALLER_WORKLOAD = 2 };
+enum { CALLER_EXIT = 1, CALLER_WORKLOAD = 2, CALLER_TIE = 3 };
 
 // What the monitor tells the calling process.
 struct caller_message {
   int32_t kind;
-  int32_t value; // CALLER_EXIT: exit code; CALLER_WORKLOAD: pid
+  int32_t value; // CALLER_EXIT: exit code; CALLER_WORKLOAD: pid; CALLER_TIE: pid
 };
 
 // What the calling process tells the monitor: a child of its has ended.
@@ -16,6 +17,9 @@ struct caller_exit {
   int32_t pid;
   int32_t status; // as wait4(2) gives it
 };
+
+// caller_tie makes a process that kills one child of this process when another one, the monitor, has ended. Neither may have been reaped.
+void caller_tie(pid_t monitor, pid_t child);
 
 // caller_seal seals this process, see seal.h, and keeps the socket (-1 for none) through it. It returns as seal does.
 int caller_seal(int socket);

@@ -71,6 +71,14 @@ func play(role string) {
 		say("fired %v", fired)
 	case "workload":
 		workload(p, argument)
+	case "late":
+		if err := p.Tie(os.Getppid()); err != nil { // which is no child of the calling process
+			say("%v", err)
+		}
+		say("tied")
+		os.Exit(5)
+	case "tie", "untied":
+		tie(p, name == "tie")
 	case "sleep":
 		say("monitor %d", os.Getpid())
 		hold()
@@ -139,6 +147,31 @@ func workload(p *Process, script string) {
 		os.Exit(128 + int(status.Signal()))
 	}
 	os.Exit(status.ExitStatus())
+}
+
+// tie makes the calling process's child of a process that sleeps, ties it to this one or not, and has the calling process go.
+func tie(p *Process, tied bool) {
+	program := launch.New()
+	program.Unblock()
+	program.CloseOnExec(3)
+	program.Execve("/bin/sleep", launch.Strings([]string{"sleep", "600"}, ""), launch.Strings(nil, ""))
+	child, err := launch.Start(program, launch.Options{Sibling: true})
+	if err == nil {
+		_, err = child.Wait()
+	}
+	if err == nil && tied {
+		err = p.Tie(child.PID)
+	}
+	if err == nil {
+		err = p.Finish(0)
+	}
+	if err != nil {
+		say("%v", err)
+		os.Exit(98)
+	}
+	say("monitor %d", os.Getpid())
+	say("%d", child.PID)
+	hold()
 }
 
 // actor is a process of the test's own program in a role.
@@ -268,6 +301,53 @@ func TestMonitorLearnsOfTheCallersDeath(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.want("told, gone true")
+	}
+}
+
+// A child that is tied to the monitor ends with it, when the calling process is gone already; one that is not lives on.
+func TestTie(t *testing.T) {
+	for _, role := range []string{"tie", "untied"} {
+		a := start(t, "create", role)
+		monitor := a.monitor()
+		child, err := strconv.Atoi(a.line())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code := a.code(); code != 0 {
+			t.Fatalf("%s: exit code %d", role, code)
+		}
+		pidfd, err := unix.PidfdOpen(child, 0)
+		if err != nil {
+			t.Fatalf("%s: the child is gone before its monitor: %v", role, err)
+		}
+		defer unix.Close(pidfd)
+		ended := func(patience int) bool {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, patience)
+			return err == nil && n == 1
+		}
+		if ended(0) {
+			t.Errorf("%s: the child has ended before its monitor", role)
+		}
+		if err := unix.Kill(monitor, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		const long, short = 60_000, 100 // ms
+		if role == "tie" && !ended(long) {
+			t.Error("the child outlives its monitor")
+		}
+		if role == "untied" && ended(short) {
+			t.Error("a child that is not tied ends with the monitor")
+		}
+		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0) // mostly it has ended
+	}
+}
+
+// A pid that is no child's, as that of a child that was reaped, ties nobody.
+func TestTieOfNoChild(t *testing.T) {
+	a := start(t, "run", "late")
+	a.want("tied")
+	if code := a.code(); code != 5 {
+		t.Errorf("exit code %d", code)
 	}
 }
 

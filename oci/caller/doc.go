@@ -11,4 +11,8 @@
 // file, or from a sealed copy in memory where it may not mount. For exec the constructor does it at once. For create and run it costs a good part of a
 // start, and where the container's first process is under Landlock, and nobody but its own children is in its PID namespace, that holds the door: no file
 // outside the container's root can be opened or executed then. So there it is left to the verb to call Seal where it needs to.
+//
+// The kernel ties no process to another that is not its parent, and the monitor is not the workload's. [Process.Tie] has the calling process, which is their
+// common parent, fork a third one that waits for the end of either, and kills the workload if the monitor's came first. It stays in C, too, and has
+// a few dirty pages.
 package caller

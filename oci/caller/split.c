@@ -49,25 +49,29 @@ struct calling {
   int ended_by;        // the signal that has ended the creation, or 0
 };
 
-// hear takes what the monitor has to say.
+// hear takes what the monitor has to say, all of it.
 static void hear(struct calling *c) {
-  struct caller_message message;
-  ssize_t n = recv(c->socket, &message, sizeof message, MSG_DONTWAIT);
-  if (n != sizeof message) {
-    // The monitor has closed its end or is dead; in both cases its exit tells the rest.
-    if (n == 0) c->socket = -1;
-    return;
+  while (c->socket >= 0) {
+    struct caller_message message;
+    ssize_t n = recv(c->socket, &message, sizeof message, MSG_DONTWAIT);
+    if (n != sizeof message) {
+      // The monitor has closed its end or is dead; in both cases its exit tells the rest.
+      if (n == 0) c->socket = -1;
+      return;
+    }
+    if (message.kind == CALLER_EXIT) _exit(message.value);
+    if (message.kind == CALLER_WORKLOAD) c->workload = message.value;
+    if (message.kind == CALLER_TIE) caller_tie(c->monitor, message.value);
   }
-  if (message.kind == CALLER_EXIT) _exit(message.value);
-  if (message.kind == CALLER_WORKLOAD) c->workload = message.value;
 }
 
 static void reap(struct calling *c) {
-  int status;
-  pid_t pid;
-  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-    // What the monitor said last may still be unread.
-    if (c->socket >= 0) hear(c);
+  siginfo_t news;
+  while (news.si_pid = 0, waitid(P_ALL, 0, &news, WEXITED | WNOHANG | WNOWAIT) == 0 && news.si_pid > 0) {
+    // What the monitor said last may still be unread. It is heard while whoever has ended still has its pid.
+    hear(c);
+    int status;
+    pid_t pid = waitpid(news.si_pid, &status, 0);
     if (pid == c->monitor) {
       if (c->ended_by) _exit(128 + c->ended_by);
       // What went wrong in the end is told before how the workload did.

@@ -8,7 +8,7 @@
 //
 //   - a creation that fails, or whose caller dies, leaves nothing behind: no process, mount, cgroup or state;
 //   - every process that joins the container is under the same ruleset and filters before it runs;
-//   - when the monitor of a supervised container is killed, the kernel kills the container's first process with it, and
-//     until then trapped system calls fail: nothing becomes permitted;
+//   - when the monitor of a supervised container is killed, the container's first process is killed, too, and until then trapped system calls
+//     fail: nothing becomes permitted;
 //   - the control socket answers root and the monitor's own user only, and no message on it can do more than the verbs can.
 package monitor

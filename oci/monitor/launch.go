@@ -150,6 +150,11 @@ func (m *Monitor) created(l *plan.Launch) error {
 		if m.leash, err = newLeash(m.pid); err != nil {
 			return fmt.Errorf("tying the container to its monitor: %w", err)
 		}
+		if m.request.Caller != nil {
+			if err := m.request.Caller.Tie(m.pid); err != nil {
+				return err
+			}
+		}
 	}
 	if l.HasTerminal {
 		master, err := m.parked.Take(l.Terminal)

@@ -13,7 +13,7 @@ import (
 // (F_SETSIG) to a process of one's choice (F_SETOWN_EX) when the last writer of a pipe goes away (O_ASYNC), and a process that
 // dies closes its descriptors one after the other. If the write end goes first, the read end is still there to signal. The order is
 // the kernel's business, so there are two pipes, one for either order. A dead owner gets nothing: the kernel holds the process, not its
-// number.
+// number. The kernel does not let such a signal kill the init of a PID namespace; the tie of package caller does.
 type leash struct {
 	files []*os.File
 }
