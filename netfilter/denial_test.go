@@ -204,3 +204,35 @@ type everyRepetition struct{}
 
 func (everyRepetition) Repeats(Denial) bool { return true }
 func (everyRepetition) Add(Denial)          {}
+
+// TestVerdictsDoNotAllocate judges a real guest's connects: one that no protocol may make and one whose socket has to be looked at,
+// both denied again and again, and one that is allowed and made.
+func TestVerdictsDoNotAllocate(t *testing.T) {
+	n := newNetwork(t)
+	p := policy(t, "10.1.0.1 udp://10.1.0.2", "")
+	e, err := NewEgress(EgressConfig{Policy: p, Denials: everyRepetition{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	allocated := make(chan float64, 3)
+	handler := seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action {
+		var last seccompnotif.Action
+		allocated <- testing.AllocsPerRun(200, func() { last = e.connect(c) })
+		return last
+	})
+	list := []attempt{
+		{Call: "connect", Type: unix.SOCK_STREAM, To: "10.9.9.9:443"},
+		{Call: "connect", Type: unix.SOCK_STREAM, To: "10.1.0.2:443"},
+		{Call: "connect", Type: unix.SOCK_DGRAM, To: "10.1.0.2:443"},
+	}
+	results, _ := run[[]outcome](t, n, p, "attempts", guestOptions{args: list, handlers: map[int]seccompnotif.Handler{unix.SYS_CONNECT: handler}})
+	for i, want := range []unix.Errno{unix.EACCES, unix.EACCES, 0} {
+		if results[i].Errno != want {
+			t.Errorf("attempt %d: %+v, want %v", i, results[i], want)
+		}
+		if got := <-allocated; got != 0 {
+			t.Errorf("attempt %d: judging it allocates %v times", i, got)
+		}
+	}
+}

@@ -171,6 +171,27 @@ func TestRefusedAnswerIsLogged(t *testing.T) {
 	}
 }
 
+// TestLogIsBounded: what a guest can bring about as often as it likes must not fill a disk.
+func TestLogIsBounded(t *testing.T) {
+	v := startVictim(t, notified)
+	var log logged
+	s := supervise(t, v, handle(callA, func(*Call) Action { panic("on purpose") }), log.option)
+	const calls = 10 * maxLogged
+	if r := v.do(order{NR: callA, Times: calls}); r.Errno != unix.EIO || r.Differ != 0 {
+		t.Errorf("%+v", r)
+	}
+	if n := log.with("panicked"); n != maxLogged || log.with("not logged") != 0 {
+		t.Errorf("%d lines: %q", n, log.lines)
+	}
+	s.logLimit.mu.Lock()
+	s.logLimit.began -= logWindow // time goes by
+	s.logLimit.mu.Unlock()
+	v.syscall(callA)
+	if log.with("panicked") != maxLogged+1 || log.with(fmt.Sprintf("%d lines about notifications were not logged", calls-maxLogged)) != 1 {
+		t.Errorf("the log ends with %q", log.lines[maxLogged:])
+	}
+}
+
 // TestWithoutAFeature runs on a kernel that is said to lack one.
 func TestWithoutAFeature(t *testing.T) {
 	t.Run("sync wake-up", func(t *testing.T) {

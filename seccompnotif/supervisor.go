@@ -20,7 +20,8 @@ type Config struct {
 	// Table holds the handlers. It is required.
 	Table *Table
 	// Log, if not nil, is told in one line, like log.Printf, of what nobody else would learn: an answer that the kernel
-	// refused, a handler that panicked, an injection that failed. It is called from several goroutines.
+	// refused, a handler that panicked, an injection that failed. It is called from several goroutines. A guest that brings
+	// such things about again and again has 50 of them logged in ten seconds, and the rest counted.
 	Log func(format string, args ...any)
 	// Features, if not nil, is what the supervisor takes the kernel to have, instead of trying: a kernel that has more is then
 	// used like one that has not. Whoever installs filters sees to WaitKillableRecv.
@@ -34,6 +35,7 @@ type Supervisor struct {
 	index        *processIndex
 	tracer       *tracer // nil unless the table tracks creation
 	counters     *counters
+	logLimit     logLimit
 	inFlight     atomic.Int32
 	deferTimeout time.Duration // DeferTimeout, but for tests
 
@@ -145,10 +147,4 @@ func (s *Supervisor) Close() error {
 	err := s.watch.close()
 	s.index.close()
 	return err
-}
-
-func (s *Supervisor) logf(format string, args ...any) {
-	if s.config.Log != nil {
-		s.config.Log(format, args...)
-	}
 }
