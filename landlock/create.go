@@ -105,6 +105,14 @@ func (r Ruleset) AddPaths(ruleset int, open Opener) error {
 	return nil
 }
 
+// AddTree gives all that is handled on the directory fd, of any mount, and what is beneath it.
+func (r Ruleset) AddTree(ruleset, fd int) error {
+	if err := addPathBeneath(ruleset, fd, r.Handled.FS); err != nil {
+		return fmt.Errorf("landlock_add_rule: %w", err)
+	}
+	return nil
+}
+
 // AddOpened lets the container open again, as /dev/stdout and /proc/self/fd do, descriptors that it is given on purpose:
 // its standard streams where they are files or terminals from outside its root. Each gets what it was opened for and no
 // more. Pipes and sockets are no matter of Landlock and are passed over, as are directories and closed descriptors.

@@ -12,7 +12,8 @@ type Request struct {
 	// Read and Write are what may be read, and what may be read and changed. Both nil: the whole root, with every right.
 	// An empty list that is not nil gives nothing.
 	Read, Write []string
-	// Keep lists what the lists never take away; see [DefaultKeep]. Those that a container does not have are passed over.
+	// Keep lists what the lists never take away; see [DefaultKeep]. Those that a container does not have are passed over. Without lists it is for what is
+	// not beneath the root although its name is: see [Queues].
 	Keep []Kept
 	// ConnectTCP and BindTCP are the TCP ports that may be connected and bound to. Nil: not restricted.
 	// Empty but not nil: none. Port 0 in BindTCP lets the kernel choose one.
@@ -53,6 +54,10 @@ func DefaultKeep() []Kept {
 		{"/dev/pts", DevPTS}, {"/dev/shm", MountRoot}, {"/dev/mqueue", MountRoot}, {"/proc", ProcFS},
 	}
 }
+
+// Queues is where message queues are usually mounted. mq_open(3) does not look them up there but in a mount of the IPC namespace's own, so that a rule on the
+// root is no rule on them. One on the mount is, for both have the same inodes.
+func Queues() Kept { return Kept{"/dev/mqueue", MountRoot} }
 
 // Plan decides the ruleset for a request on a kernel with the given ABI. It is pure.
 //
@@ -167,6 +172,13 @@ func (p *planner) paths() error {
 	handled := p.ruleset.Handled.FS
 	if p.request.Read == nil && p.request.Write == nil {
 		p.ruleset.Paths = []PathRule{{Path: "/", Access: handled, Source: "root"}}
+		for _, kept := range p.request.Keep {
+			clean, err := containerPath(kept.Path)
+			if err != nil {
+				return err
+			}
+			p.ruleset.Paths = append(p.ruleset.Paths, PathRule{Path: clean, Access: handled, Source: "kept", Optional: true, Kind: kept.Kind})
+		}
 		return nil
 	}
 	rules := map[string]PathRule{}

@@ -16,6 +16,7 @@ var verbs = map[string]func(args []string) (string, error){
 	"socket":    socket,
 	"overwrite": overwriteRuntime,
 	"handle":    openByHandle,
+	"queue":     queue,
 }
 
 func main() {

@@ -172,6 +172,9 @@ func (r JoinRequest) hold() (h held, err error) {
 		if r.Streams == nil {
 			err = r.Plan.Landlock.AddOpened(int(ruleset.Fd()), 0, 1, 2)
 		}
+		if err == nil {
+			err = r.Plan.Landlock.AddOpened(int(ruleset.Fd()), preserved(r.PreserveFDs)...)
+		}
 		if err != nil {
 			return h, err
 		}

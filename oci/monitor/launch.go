@@ -133,6 +133,16 @@ func (m *Monitor) mounted(l *plan.Launch) error {
 		if err := m.rules(root); err != nil {
 			return err
 		}
+		if l.HasQueues && m.parked.Result(l.Queues) >= 0 {
+			queues, err := m.parked.Take(l.Queues)
+			if err != nil {
+				return err
+			}
+			defer queues.Close()
+			if err := m.request.Plan.Landlock.AddTree(int(m.ruleset.Fd()), int(queues.Fd())); err != nil {
+				return fmt.Errorf("message queues: %w", err)
+			}
+		}
 	}
 	return m.hooksBeforePivot()
 }

@@ -35,10 +35,23 @@ func (m *Monitor) rules(root *os.File) error {
 			return err
 		}
 	}
+	if err := ruleset.AddOpened(int(m.ruleset.Fd()), preserved(m.request.PreserveFDs)...); err != nil {
+		return err
+	}
 	if ruleset.WholeRoot() {
 		return nil
 	}
 	return m.checkProgram(ruleset, open)
+}
+
+// preserved are the descriptors that the workload keeps of its caller's, besides the standard ones.
+func preserved(n int) []int {
+	const first = 3
+	list := make([]int, n)
+	for i := range list {
+		list[i] = first + i
+	}
+	return list
 }
 
 // checkProgram says at create what execve would say at start. That the program is not there at all is the launch program's to say.

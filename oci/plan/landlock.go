@@ -29,9 +29,10 @@ func (p *Plan) planLandlock(r Request) error {
 			request.Modes[landlock.Protection(name)] = landlock.Mode(level)
 		}
 	}
+	request.Keep = p.queues()
 	if files.Restricted {
 		request.Read, request.Write = orEmpty(files.Read), orEmpty(files.Write)
-		request.Keep = landlock.DefaultKeep()
+		request.Keep = append(landlock.DefaultKeep(), request.Keep...)
 	}
 	if portsOnly {
 		request.ConnectTCP = append([]uint16{}, ports...)
@@ -57,6 +58,39 @@ func (p *Plan) planLandlock(r Request) error {
 	}
 	p.Landlock = &ruleset
 	return nil
+}
+
+// queues are the places of the container's message queues.
+func (p *Plan) queues() []landlock.Kept {
+	var list []landlock.Kept
+	for _, e := range p.Root.Entries {
+		usual := landlock.Queues()
+		if e.Type == queueFilesystem || e.Destination == usual.Path {
+			list = append(list, landlock.Kept{Path: e.Destination, Kind: usual.Kind})
+		}
+	}
+	return list
+}
+
+// queueFilesystem is the type of the filesystem that shows message queues, mq_overview(7).
+const queueFilesystem = "mqueue"
+
+// openQueues makes a mount of message queues that nobody will see, for a rule to be made on, where the container has Landlock and no such mount. Without the right to make it
+// there are no queues to be had.
+func (p *Plan) openQueues(l *Launch) {
+	if p.Landlock == nil || len(p.queues()) > 0 {
+		return
+	}
+	s := l.Program
+	s.About("message queues")
+	none := s.Label("none")
+	context := s.Fsopen(queueFilesystem).OnError(none).Result("context")
+	s.FsconfigCreate(context).OnError(none)
+	queues := s.Fsmount(context, 0).OnError(none)
+	l.Queues, l.HasQueues = queues.Result("queues"), true
+	s.Close(context)
+	s.Mark(none)
+	s.About("")
 }
 
 func orEmpty(list []string) []string {

@@ -36,11 +36,12 @@ type Launch struct {
 	Mounted launch.Sync // the file tree stands, the old root is still there: hooks run, rules are added
 	Parked  launch.Sync // all but the spec's filter and execve is done
 
-	// Descriptors in the child, to be taken at Parked (Root at Mounted). The zero FD where there is none.
-	Root                     launch.FD
-	Listener                 launch.FD
-	Terminal                 launch.FD
-	HasListener, HasTerminal bool
+	// Descriptors in the child, to be taken at Parked (Root and Queues at Mounted). The zero FD where there is none. Queues may turn out not to be had.
+	Root                                launch.FD
+	Queues                              launch.FD
+	Listener                            launch.FD
+	Terminal                            launch.FD
+	HasQueues, HasListener, HasTerminal bool
 }
 
 // umaskFlags: files made in the container's tree get the modes that the plan says.
@@ -87,6 +88,7 @@ func (p *Plan) Init(h Held) *Launch {
 		chroot.ReopenNull(s, root, h.Null...)
 	}
 	s.About("")
+	p.openQueues(l)
 	l.Mounted = s.Sync("the mount map is real")
 	h.Sources.Pivot(s, root)
 	// Before anything becomes read-only.
