@@ -1,8 +1,13 @@
 package integration
 
 import (
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // deniedFile makes a bundle that holds /etc/denied, which its policy denies unless allowed, and in which the workload has a capability besides Docker's.
@@ -49,6 +54,41 @@ func TestDeniedFileByItsHandle(t *testing.T) {
 	denied := r.start(t, deniedFile(t, false, "CAP_CHOWN", "/bin/sleep", "1000"))
 	if res := r.run(t, "exec", "--cap", capability, denied.id, "/bin/guest", "handle", "/etc/denied"); res.stdout != "EPERM\n" {
 		t.Errorf("exec: %v", res)
+	}
+}
+
+// A volume is part of a file system of the host. A handle opened by way of the volume leads anywhere in there, and Landlock takes it for the volume's.
+func TestFileBesideAVolumeByItsHandle(t *testing.T) {
+	if !ours {
+		t.Skip("policies are sandlock-runtime's alone")
+	}
+	outside := shortTempDir(t)
+	volume := filepath.Join(outside, "volume")
+	if err := os.Mkdir(volume, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(outside, "secret")
+	if err := os.WriteFile(secret, []byte("the secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var stat unix.Stat_t
+	if err := unix.Stat(secret, &stat); err != nil {
+		t.Fatal(err)
+	}
+	r := newRuntime(t)
+	attack := func(pairs ...string) result {
+		b := newBundle(t, "/bin/guest", "handle", "/volume/", strconv.FormatUint(stat.Ino, 10))
+		b.spec.Linux.Seccomp = nil
+		addCapability(b, "CAP_DAC_READ_SEARCH")
+		b.mount("/volume", "bind", volume, "rbind")
+		b.annotate(pairs...)
+		return r.runBundle(t, b)
+	}
+	if res := attack(); !strings.Contains(res.stdout, "the secret") {
+		t.Fatalf("the attack does not work where the spec allows it: %v", res)
+	}
+	if res := attack("io.sandlock.filesystem.read", "/bin;/volume"); res.stdout != "EPERM\n" {
+		t.Errorf("%v", res)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +22,7 @@ func openByHandle(args []string) (string, error) {
 		return "", err
 	}
 	defer directory.Close()
-	inode, err := inodeIn(directory, name)
+	inode, err := inodeOf(directory, name, args[1:])
 	if err != nil {
 		return "", err
 	}
@@ -34,6 +35,14 @@ func openByHandle(args []string) (string, error) {
 	defer file.Close()
 	content, err := io.ReadAll(file)
 	return string(content), err
+}
+
+// inodeOf is the number that is asked for, or that of a name.
+func inodeOf(directory *os.File, name string, asked []string) (uint64, error) {
+	if len(asked) > 0 {
+		return strconv.ParseUint(asked[0], 10, 64)
+	}
+	return inodeIn(directory, name)
 }
 
 // inodeIn is the number that a directory has for a name, whatever is mounted there.

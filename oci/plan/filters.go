@@ -47,12 +47,14 @@ func (p *Plan) planOverlay(r Request) error {
 // readSearch lets a task open files by their handles, which are easily made up.
 const readSearch = uint64(1) << unix.CAP_DAC_READ_SEARCH
 
-// OverlayFor is the overlay of a process with those capabilities: a file handle leads past what has been mounted over a denied path.
+// OverlayFor is the overlay of a process with its capabilities. A file handle leads past what has been mounted over a denied path, and out of a volume that a
+// list names to the rest of the file system it is part of, which Landlock takes for the volume.
 func (p *Plan) OverlayFor(process Process) seccompnotif.Overlay {
 	overlay := p.Overlay
 	byHandle := seccompnotif.Denial{Syscall: "open_by_handle_at", Errno: unix.EPERM, Group: "handle"}
 	// Since Linux 6.11 whoever may mount may also open by handle.
-	if len(p.Policy.Filesystem.Deny) == 0 || process.Capabilities.Bounding&(readSearch|sysAdmin) == 0 ||
+	files := p.Policy.Filesystem
+	if !files.Restricted && len(files.Deny) == 0 || process.Capabilities.Bounding&(readSearch|sysAdmin) == 0 ||
 		slices.ContainsFunc(overlay.Deny, func(d seccompnotif.Denial) bool { return d.Syscall == byHandle.Syscall && len(d.When) == 0 }) {
 		return overlay
 	}
