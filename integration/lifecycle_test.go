@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,6 +84,34 @@ func TestRunPassesSignalsOn(t *testing.T) {
 	if rest.String() != "got it\n" || exitCode(cmd.ProcessState) != 5 {
 		t.Errorf("output %q, exit code %d", rest, exitCode(cmd.ProcessState))
 	}
+}
+
+// A delete that ends a container which runs in the foreground removes it; the run says how the container has ended.
+func TestDeleteForceOfARunInTheForeground(t *testing.T) {
+	r := newRuntime(t)
+	b := newBundle(t, "/bin/sh", "-c", "echo up; exec sleep 1000")
+	b.write(t)
+	cmd := r.command(context.Background(), "run", "--bundle", b.dir, b.id)
+	var errors bytes.Buffer
+	cmd.Stderr = &errors
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(commandTimeout, func() { cmd.Process.Kill() }).Stop()
+	up := make([]byte, 3)
+	if _, err := io.ReadFull(out, up); err != nil {
+		t.Fatal(err)
+	}
+	r.must(t, "delete", "--force", b.id)
+	cmd.Wait()
+	if code := exitCode(cmd.ProcessState); code != 137 || errors.Len() > 0 {
+		t.Errorf("run: exit code %d, %s", code, &errors)
+	}
+	assertNothingLeft(t, r, b)
 }
 
 func TestRunPassesStdinOn(t *testing.T) {

@@ -170,6 +170,9 @@ func TestTerminalAndConsoleSocketBelongTogether(t *testing.T) {
 	b.spec.Process.Terminal = true
 	b.write(t)
 	r.run(t, "create", "--bundle", b.dir, b.id).refused(t, "console socket")
+	// Nor is there a terminal without one to relay it to.
+	without := exec.Command("setsid", "--wait", runtimePath, "--root", r.root, "run", "--bundle", b.dir, b.id)
+	finish(t, without).refused(t, "/dev/tty")
 	b.spec.Process.Terminal = false
 	b.write(t)
 	r.run(t, "create", "--bundle", b.dir, "--console-socket", "/tmp/nowhere.sock", b.id).refused(t, "console socket")

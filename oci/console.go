@@ -6,9 +6,12 @@ import (
 	"github.com/sandlock/sandlock-runtime/oci/terminal"
 )
 
-// consoleTaker returns what takes the master of a new terminal: it goes to the console socket where there is one, else it is relayed to the
-// terminal that the runtime was called from, and *relay is set.
-func consoleTaker(socket string, relay **terminal.Relay) (func(*os.File) error, error) {
+// consoleTaker returns what takes the master of a new terminal, where one is wanted: it goes to the console socket where there is one, else it is
+// relayed to the terminal that the runtime was called from, and *relay is set.
+func consoleTaker(wanted bool, socket string, relay **terminal.Relay) (func(*os.File) error, error) {
+	if !wanted {
+		return nil, nil
+	}
 	if socket != "" {
 		to, err := terminal.Connect(socket)
 		if err != nil {
@@ -20,11 +23,11 @@ func consoleTaker(socket string, relay **terminal.Relay) (func(*os.File) error, 
 			return to.Send(master, terminal.DefaultName)
 		}, nil
 	}
+	host, err := terminal.OpenHost()
+	if err != nil {
+		return nil, err
+	}
 	return func(master *os.File) error {
-		host, err := terminal.OpenHost()
-		if err != nil {
-			host = nil // no terminal to put into raw mode: bytes are carried all the same
-		}
 		*relay, err = terminal.Start(master, host, os.Stdin, os.Stdout)
 		return err
 	}, nil

@@ -250,7 +250,7 @@ func (c *container) decideAndLaunch(o CreateOptions, asked policy.Policy, wait f
 		return err
 	}
 	c.denials = newDenialLog(c.dir, c.runtime.Log, c.plan.Decider())
-	console, err := consoleTaker(o.ConsoleSocket, &c.relay)
+	console, err := consoleTaker(c.plan.Process.Terminal, o.ConsoleSocket, &c.relay)
 	if err != nil {
 		return err
 	}
@@ -275,7 +275,7 @@ func (c *container) publish(o CreateOptions) error {
 		return err
 	}
 	if o.PidfdSocket != "" {
-		if err := sendPidfd(o.PidfdSocket, c.monitor.Pidfd()); err != nil {
+		if err := sendPidfd(o.PidfdSocket, pidfdOfInit, c.monitor.Pidfd()); err != nil {
 			return err
 		}
 	}

@@ -71,6 +71,10 @@ func (r *Runtime) remove(dir *state.Dir, record *state.Record, force bool) error
 	default:
 		return fmt.Errorf("cannot delete container %s that is not stopped: %s", record.ID, status)
 	}
+	// Without it a run in the foreground would wait for this delete with removing the container, and this delete for the run.
+	if err := dir.MarkDeleting(); err != nil && !errors.Is(err, unix.ENOSPC) {
+		return err
+	}
 	if status == specs.StateCreating {
 		// Its creator is at work. The child that it is making dies with it; but it may have come further than the record says.
 		if err := end(record.Monitor); err != nil {

@@ -63,7 +63,7 @@ func (r *Runtime) Exec(id string, o ExecOptions) (exitCode int, err error) {
 		return 0, err
 	}
 	e := &execution{runtime: r, options: o}
-	console, err := consoleTaker(o.ConsoleSocket, &e.relay)
+	console, err := consoleTaker(process.Terminal, o.ConsoleSocket, &e.relay)
 	if err != nil {
 		return 0, err
 	}
@@ -126,7 +126,7 @@ func (e *execution) run(request monitor.JoinRequest) (int, error) {
 	}
 	defer pidfd.Close()
 	if e.options.PidfdSocket != "" {
-		if err := sendPidfd(e.options.PidfdSocket, pidfd); err != nil {
+		if err := sendPidfd(e.options.PidfdSocket, pidfdOfExec, pidfd); err != nil {
 			e.kill(pidfd, pid)
 			return 0, err
 		}

@@ -43,14 +43,20 @@ func umask() os.FileMode {
 	return os.FileMode(mask)
 }
 
+// What --pidfd-socket is told beside the pidfd, in runc's words: whose it is.
+const (
+	pidfdOfInit = "standard"
+	pidfdOfExec = "setns"
+)
+
 // sendPidfd sends a pidfd over a Unix socket, as runc's --pidfd-socket does.
-func sendPidfd(socket string, pidfd *os.File) error {
+func sendPidfd(socket, whose string, pidfd *os.File) error {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		return fmt.Errorf("--pidfd-socket: %w", err)
 	}
 	defer conn.Close()
-	_, _, err = conn.(*net.UnixConn).WriteMsgUnix([]byte(pidfd.Name()), unix.UnixRights(int(pidfd.Fd())), nil)
+	_, _, err = conn.(*net.UnixConn).WriteMsgUnix([]byte(whose), unix.UnixRights(int(pidfd.Fd())), nil)
 	if err != nil {
 		return fmt.Errorf("--pidfd-socket: %w", err)
 	}

@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -84,13 +85,13 @@ func (c *container) runForeground(keep bool) (int, error) {
 	return code, nil
 }
 
-// discard removes a container that has just ended, and all that is left of it.
+// discard removes a container that has just ended, and all that is left of it, unless a delete is about to.
 func (c *container) discard() error {
-	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
-	defer cancel()
-	unlock, err := c.dir.Lock(ctx)
-	if errors.Is(err, state.ErrNotExist) {
-		return nil // a delete was quicker
+	unlock, err := c.lockOrLeave()
+	if errors.Is(err, state.ErrNotExist) || errors.Is(err, errDeleting) {
+		c.denials.close()
+		c.monitor.Close()
+		return nil
 	}
 	if err != nil {
 		return err
@@ -106,6 +107,27 @@ func (c *container) discard() error {
 		return err
 	}
 	return c.dir.Remove()
+}
+
+// errDeleting means that a delete has the lock of a container that has ended, and waits for its monitor.
+var errDeleting = errors.New("a delete is at work")
+
+// lockOrLeave locks the container, unless a delete is at work that will remove it.
+func (c *container) lockOrLeave() (unlock func() error, err error) {
+	const look = 20 * time.Millisecond // how often
+	for deadline := time.Now().Add(lockWait); ; {
+		ctx, cancel := context.WithTimeout(context.Background(), look)
+		unlock, err = c.dir.Lock(ctx)
+		cancel()
+		switch {
+		case !errors.Is(err, context.DeadlineExceeded):
+			return unlock, err
+		case c.dir.Deleting():
+			return nil, errDeleting
+		case time.Now().After(deadline):
+			return nil, err
+		}
+	}
 }
 
 // destroyCgroup ends what shared no PID namespace with init, and removes the cgroup.

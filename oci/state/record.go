@@ -17,6 +17,8 @@ const (
 	recordFile  = "state.json"
 	exitFile    = "exit.json"
 	startedFile = "started"
+	// deletingFile is there while a delete is at work that waits for the monitor.
+	deletingFile = "deleting"
 	// ConfigFile is the spec as create resolved it, from which exec takes user, capabilities, environment, limits and
 	// filters. Later changes of the bundle's config.json do not reach it.
 	ConfigFile = "config.json"
@@ -153,6 +155,20 @@ func (d *Dir) MarkStarted() (first bool, err error) {
 		return false, err
 	}
 	return true, f.Close()
+}
+
+// MarkDeleting records that a delete is at work, which removes the container when its monitor has ended.
+func (d *Dir) MarkDeleting() error {
+	f, err := d.open(deletingFile, unix.O_WRONLY|unix.O_CREAT, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// Deleting says whether a delete is at work, or was killed at work.
+func (d *Dir) Deleting() bool {
+	return unix.Faccessat(d.Fd(), deletingFile, unix.F_OK, unix.AT_SYMLINK_NOFOLLOW) == nil
 }
 
 // OCIState is the state document of the runtime specification, which hooks get.
