@@ -69,7 +69,7 @@ func (r Ruleset) New() (ruleset int, err error) {
 	}
 	for _, list := range []struct {
 		right Network
-		ports []uint16
+		ports Ports
 	}{{ConnectTCP, r.ConnectTCP}, {BindTCP, r.BindTCP}} {
 		if r.Handled.Net&list.right == 0 {
 			continue

@@ -253,8 +253,8 @@ func containerPath(name string) (string, error) {
 }
 
 // ports sorts a copy and drops repetitions; it is never nil.
-func ports(list []uint16) []uint16 {
-	sorted := append([]uint16{}, list...)
+func ports(list []uint16) Ports {
+	sorted := append(Ports{}, list...)
 	slices.Sort(sorted)
 	return slices.Compact(sorted)
 }

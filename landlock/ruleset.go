@@ -7,8 +7,8 @@ type Ruleset struct {
 	Handled Handled    `json:"handled"`
 	Paths   []PathRule `json:"paths"`
 	// ConnectTCP and BindTCP are the allowed ports, in order; they mean something only where Handled.Net has the right.
-	ConnectTCP []uint16 `json:"connect_tcp,omitempty"`
-	BindTCP    []uint16 `json:"bind_tcp,omitempty"`
+	ConnectTCP Ports `json:"connect_tcp,omitempty"`
+	BindTCP    Ports `json:"bind_tcp,omitempty"`
 	// Omitted are the protections that were asked for and left out, by mode or for lack of kernel.
 	Omitted []Omission `json:"omitted,omitempty"`
 }

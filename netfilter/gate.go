@@ -140,13 +140,7 @@ func (p Policy) TCPPortsOnly() ([]uint16, bool) {
 	if p.NeedsSupervisor() || reach == reachAll {
 		return nil, false
 	}
-	list := make([]uint16, 0, ports.Len())
-	for _, r := range ports {
-		for port := int(r.First); port <= int(r.Last); port++ {
-			list = append(list, uint16(port))
-		}
-	}
-	return list, true
+	return ports.appendTo(make([]uint16, 0, ports.Len())), true
 }
 
 // minInetAddress is the length of the shortest address with which connect, sendto or sendmsg reaches an IPv4 or IPv6
@@ -205,14 +199,20 @@ func (p Policy) Denials() []seccompnotif.Denial {
 	udp, _ := p.reachOf(UDP)
 	icmp, _ := p.reachOf(ICMP)
 	denials := socketDenials(udp != reachNone, icmp != reachNone)
-	for _, name := range []string{"io_uring_setup", "io_uring_enter", "io_uring_register"} {
-		denials = append(denials, seccompnotif.Denial{Syscall: name, Errno: unix.ENOSYS})
-	}
+	denials = append(denials, ringDenials()...)
 	if _, ok := p.TCPPortsOnly(); ok {
 		denials = append(denials, fastOpenDenials()...)
 	}
 	if p.NeedsSupervisor() {
 		denials = append(denials, sourceRouteDenials()...)
+	}
+	return denials
+}
+
+// ringDenials returns the system calls of io_uring.
+func ringDenials() (denials []seccompnotif.Denial) {
+	for _, name := range []string{"io_uring_setup", "io_uring_enter", "io_uring_register"} {
+		denials = append(denials, seccompnotif.Denial{Syscall: name, Errno: unix.ENOSYS})
 	}
 	return denials
 }

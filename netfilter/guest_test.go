@@ -34,6 +34,7 @@ const (
 type guestStart struct {
 	Scenario string
 	Policy   Policy
+	Bind     BindPolicy
 	Args     json.RawMessage
 }
 
@@ -86,7 +87,9 @@ func guestMain(text string) error {
 	if err := json.Unmarshal([]byte(text), &start); err != nil {
 		return err
 	}
-	overlay := seccompnotif.Overlay{NotifyWhen: start.Policy.Notifications(), Deny: start.Policy.Denials()}
+	overlay := seccompnotif.Overlay{
+		NotifyWhen: append(start.Policy.Notifications(), start.Bind.Notifications()...), Deny: append(start.Policy.Denials(), start.Bind.Denials()...),
+	}
 	program, err := overlay.Assemble()
 	if err != nil {
 		return err
@@ -95,7 +98,7 @@ func guestMain(text string) error {
 		return err
 	}
 	flags := uintptr(unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
-	if start.Policy.NeedsSupervisor() {
+	if start.Policy.NeedsSupervisor() || start.Bind.NeedsSupervisor() {
 		flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 	}
 	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
@@ -134,6 +137,7 @@ type guestOptions struct {
 	extra    []*os.File                   // its descriptors from firstExtra on
 	attr     unix.SysProcAttr             //
 	handlers map[int]seccompnotif.Handler // in place of Egress
+	bind     BindPolicy                   // takes the handler of listen besides
 	quiet    bool                         // no record of denials
 	denials  DenialLog                    // in place of the record that denied returns
 	parked   int                          // calls that may be parked at a time; 0 = as many as usual
@@ -146,7 +150,7 @@ func (n *network) start(t testing.TB, p Policy, scenario string, o guestOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(guestStart{scenario, p, args})
+	text, err := json.Marshal(guestStart{scenario, p, o.bind, args})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +171,7 @@ func (n *network) start(t testing.TB, p Policy, scenario string, o guestOptions)
 	t.Cleanup(g.end)
 	var number int
 	g.hear(&number)
-	if p.NeedsSupervisor() {
+	if p.NeedsSupervisor() || o.bind.NeedsSupervisor() {
 		g.supervise(p, o, number)
 	}
 	g.say("go")
@@ -208,6 +212,11 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 	for nr, handler := range o.handlers {
 		table.Handle(nr, handler)
 	}
+	listen, err := NewListen(o.bind, config.Denials)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	table.Handle(unix.SYS_LISTEN, listen)
 	built, err := table.Build()
 	if err != nil {
 		g.t.Fatal(err)
@@ -223,6 +232,7 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 		g.end()
 		supervisor.Close()
 		egress.Close()
+		listen.Close()
 	})
 }
 

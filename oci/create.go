@@ -201,8 +201,12 @@ func (c *container) decide(id string, asked policy.Policy) (err error) {
 	if err != nil {
 		return err
 	}
+	ports, err := ephemeral(c.bundle.Spec, asked)
+	if err != nil {
+		return err
+	}
 	c.plan, err = plan.New(plan.Request{
-		ID: id, Bundle: c.bundle, Policy: asked, Host: on, Home: home(c.bundle), KernelCore: statErr == nil, Names: answers, Hosts: hosts,
+		ID: id, Bundle: c.bundle, Policy: asked, Host: on, Home: home(c.bundle), KernelCore: statErr == nil, Names: answers, Hosts: hosts, Ephemeral: ports,
 		Cgroups: hierarchies(on.Cgroup.Layout, c.cgroup.Paths(), hasNamespace(c.bundle.Spec, specs.CgroupNamespace)),
 	})
 	return err

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"flag"
+	"net/netip"
 	"os"
 	"reflect"
 	"strings"
@@ -25,7 +26,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // samplePlan has something of everything that a plan can have.
 func samplePlan(t *testing.T) *plan.Plan {
 	t.Helper()
-	rules, err := netfilter.ParseRules([]string{"10.0.0.0/8:443", "udp://*:53"})
+	rules, err := netfilter.ParseRules([]string{"10.0.0.0/8:443", "udp://*:53", "api.example.com:443"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,6 +40,7 @@ func samplePlan(t *testing.T) *plan.Plan {
 	}
 	limit, pids, quota, period, shares := int64(64<<20), int64(100), int64(50000), uint64(100000), uint64(512)
 	network := netfilter.NewPolicy(rules, nil).Tighten(netfilter.NewPolicy(fewer, deny))
+	network = network.Pin(netfilter.Names{"api.example.com": {netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("2001:db8::1")}})
 	return &plan.Plan{
 		ID: "web", Bundle: "/bundles/web",
 		Namespaces:  plan.Namespaces{{Type: "pid"}, {Type: "mount"}, {Type: "network", Path: "/var/run/netns/web"}, {Type: "user"}},
@@ -57,19 +59,22 @@ func samplePlan(t *testing.T) *plan.Plan {
 				{Destination: "/proc", Kind: chroot.Filesystem, Type: "proc", Source: "proc"},
 				{Destination: "/tmp", Kind: chroot.Temporary, Type: "tmpfs", Source: "tmpfs", Set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV, Data: []string{"size=1m"}},
 				{Destination: "/data", Kind: chroot.Bind, Source: "/srv/data", RecursiveSet: unix.MOUNT_ATTR_RDONLY},
+				{Origin: "network.allow", Destination: "/etc/hosts", Kind: chroot.Written, Content: "127.0.0.1\tlocalhost\n", Set: unix.MOUNT_ATTR_RDONLY},
 			},
 			Masked: []string{"/proc/kcore"}, ReadOnly: []string{"/proc/sys"}, Denied: []string{"/secret"},
 		},
 		Landlock: &landlock.Ruleset{
 			ABI:     4,
-			Handled: landlock.Handled{FS: landlock.Write, Net: landlock.ConnectTCP},
+			Handled: landlock.Handled{FS: landlock.Write, Net: landlock.ConnectTCP | landlock.BindTCP},
 			Paths: []landlock.PathRule{
 				{Path: "/", Access: landlock.Read, Source: "filesystem.read"}, {Path: "/tmp", Access: landlock.Write, Source: "filesystem.write"},
 			},
-			ConnectTCP: []uint16{53, 443},
+			ConnectTCP: landlock.Ports{53, 443},
+			BindTCP:    landlock.Ports{80, 8000, 8001, 8002},
 			Omitted:    []landlock.Omission{{Protection: landlock.SignalScope, Mode: landlock.Degrade, Need: 6, Have: 4, Result: "signals reach processes outside"}},
 		},
 		Network: network,
+		Bind:    netfilter.NewBindPolicy(netfilter.Ports{{First: 80, Last: 80}, {First: 8000, Last: 8010}}, nil),
 		Overlay: seccompnotif.Overlay{
 			Notify:     []string{"sendmsg"},
 			NotifyWhen: []seccompnotif.Notification{{Syscall: "connect", When: []seccompnotif.Match{{Arg: 2, Op: seccompnotif.NotEqual}}}},

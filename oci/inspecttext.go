@@ -144,7 +144,11 @@ func (s *sections) enforcement(list []plan.Enforcement) {
 
 func (s *sections) network(p *plan.Plan) {
 	if p.Network.Unrestricted() {
-		s.section("Network", [][]string{{"no egress rules"}})
+		rows := [][]string{{"no egress rules"}}
+		if !p.Bind.Unrestricted() {
+			rows = append(rows, []string{"bind " + p.Bind.String()})
+		}
+		s.section("Network", rows)
 		return
 	}
 	var rows [][]string
@@ -166,6 +170,9 @@ func (s *sections) network(p *plan.Plan) {
 	pinned := p.Network.Pinned()
 	for _, name := range slices.Sorted(maps.Keys(pinned)) {
 		rows = append(rows, []string{"name", name + " is " + addressList(pinned[name])})
+	}
+	if !p.Bind.Unrestricted() {
+		rows = append(rows, []string{"bind", p.Bind.String()})
 	}
 	s.section("Network", rows)
 }
@@ -218,15 +225,11 @@ func handled(h landlock.Handled) []string {
 	return list
 }
 
-func portList(ports []uint16) string {
+func portList(ports landlock.Ports) string {
 	if len(ports) == 0 {
 		return "no port"
 	}
-	texts := make([]string, len(ports))
-	for i, port := range ports {
-		texts[i] = strconv.Itoa(int(port))
-	}
-	return strings.Join(texts, ", ")
+	return ports.String()
 }
 
 func (s *sections) filters(p *plan.Plan) {

@@ -14,6 +14,7 @@ import (
 var verbs = map[string]func(args []string) (string, error){
 	"network":   network,
 	"socket":    socket,
+	"listen":    listen,
 	"overwrite": overwriteRuntime,
 	"handle":    openByHandle,
 	"queue":     queue,

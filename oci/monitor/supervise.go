@@ -52,6 +52,13 @@ func (m *Monitor) newSupervisor() error {
 			}
 		}
 	}
+	if listen := unix.SYS_LISTEN; notified[listen] && p.Bind.NeedsSupervisor() {
+		handler, err := netfilter.NewListen(p.Bind, m.request.Denials)
+		if err != nil {
+			return err
+		}
+		table.Handle(listen, handler)
+	}
 	built, err := table.Build()
 	if err != nil {
 		return err

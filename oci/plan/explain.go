@@ -31,6 +31,7 @@ func (p *Plan) explain() {
 		p.note("filesystem.deny "+path, "mount map", "covered by an empty object")
 	}
 	p.explainNetwork()
+	p.explainBind()
 	if p.Seccomp != nil {
 		p.note("linux.seccomp", "seccomp", "the spec's own filter, installed last")
 	}

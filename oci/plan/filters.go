@@ -20,8 +20,11 @@ func (p *Plan) planOverlay(r Request) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.key("syscalls.allow"), err)
 	}
-	p.Overlay.NotifyWhen = p.Network.Notifications()
+	p.Overlay.NotifyWhen = append(p.Network.Notifications(), p.Bind.Notifications()...)
 	p.Overlay.Deny = p.Network.Denials()
+	if p.Network.Unrestricted() { // otherwise they are among its own
+		p.Overlay.Deny = p.Bind.Denials()
+	}
 	var base []seccompnotif.Denial
 	if len(p.Overlay.NotifyWhen) > 0 {
 		base = seccompnotif.DefaultDenials()

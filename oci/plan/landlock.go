@@ -37,7 +37,8 @@ func (p *Plan) planLandlock(r Request) error {
 	if portsOnly {
 		request.ConnectTCP = append([]uint16{}, ports...)
 	}
-	if !asked && !portsOnly && p.mayMount() {
+	request.BindTCP = p.Bind.LandlockPorts()
+	if !asked && !portsOnly && p.Bind.Unrestricted() && p.mayMount() {
 		p.note("whole root", "nothing", "the spec gives CAP_SYS_ADMIN, and a task under Landlock cannot mount")
 		return nil
 	}

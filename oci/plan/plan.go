@@ -34,6 +34,7 @@ type Plan struct {
 	Root          chroot.Map             `json:"root"`
 	Landlock      *landlock.Ruleset      `json:"landlock,omitempty"` // nil: no ruleset
 	Network       netfilter.Policy       `json:"network"`
+	Bind          netfilter.BindPolicy   `json:"bind,omitzero"`
 	Overlay       seccompnotif.Overlay   `json:"overlay"`
 	Seccomp       *specs.LinuxSeccomp    `json:"-"` // the spec's own filter; it is large, and kept with the spec
 	Resources     *specs.LinuxResources  `json:"resources,omitempty"`
@@ -62,6 +63,8 @@ type Request struct {
 	Names map[string]resolve.Answer
 	// Hosts is the content of the file that [HostsSource] names.
 	Hosts string
+	// Ephemeral is what ports the kernel chooses from in the container's network namespace; none for the kernel's default.
+	Ephemeral netfilter.Ports
 }
 
 // New decides. Errors name the field of the spec or the key of the policy, and the reason.
@@ -86,6 +89,9 @@ func New(r Request) (*Plan, error) {
 		return nil, err
 	}
 	if p.Network, err = p.network(r.Names); err != nil {
+		return nil, err
+	}
+	if p.Bind, err = p.bind(r.Ephemeral); err != nil {
 		return nil, err
 	}
 	if p.Root, err = chroot.NewMap(p.mapRequest(r)); err != nil {

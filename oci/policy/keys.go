@@ -25,6 +25,7 @@ const (
 	Paths                 // list of absolute container paths
 	Mounts                // list of CONTAINER:HOST[:ro]
 	Endpoints             // list of endpoint rules
+	PortLists             // list of TCP ports and ranges of them
 	Names                 // list of names of syscalls or groups
 	Texts                 // list of any text
 )
@@ -33,7 +34,7 @@ const (
 func (k Kind) String() string {
 	return [...]string{
 		"word", "profile name", "text", "boolean", "count", "size", "CPU list", "list of container paths",
-		"list of container:host[:ro]", "list of endpoint rules", "list of names", "list",
+		"list of container:host[:ro]", "list of endpoint rules", "list of ports and ranges", "list of names", "list",
 	}[k]
 }
 
@@ -82,8 +83,8 @@ var keys = [...]Key{
 	{Name: "filesystem.dry_run", Kind: Bool, Later: true},
 	{Name: "network.allow", Kind: Endpoints},
 	{Name: "network.deny", Kind: Endpoints},
-	{Name: "network.allow_bind", Kind: Texts, Later: true},
-	{Name: "network.deny_bind", Kind: Texts, Later: true},
+	{Name: "network.allow_bind", Kind: PortLists},
+	{Name: "network.deny_bind", Kind: PortLists},
 	{Name: "network.port_remap", Kind: Bool, Later: true},
 	{Name: "http.allow", Kind: Texts, Later: true},
 	{Name: "http.deny", Kind: Texts, Later: true},

@@ -186,6 +186,12 @@ func TestMerge(t *testing.T) {
 			sources{config: "filesystem.read = [\"/usr\"]\nannotations.grant = [\"filesystem.write\"]",
 				annotations: annotations{"filesystem.read": "/usr", "filesystem.write": "/var"}},
 			Policy{Filesystem: Filesystem{Restricted: true, Read: []string{"/usr"}, Write: []string{"/var"}}}},
+		{"bind lists: a layer for each source, denied ports add up",
+			sources{config: "network.allow_bind = [\"80\", \"8000-8010\"]\nnetwork.deny_bind = [\"22\"]", annotations: annotations{"network.allow_bind": "80;443", "network.deny_bind": "22;23"}},
+			Policy{Network: Network{AllowBind: [][]string{{"80", "8000-8010"}, {"80", "443"}}, DenyBind: []string{"22", "23"}}}},
+		{"bind lists, granted",
+			sources{config: "network.allow_bind = [\"80\"]\nannotations.grant = [\"network.allow_bind\"]", annotations: annotations{"network.allow_bind": "*"}},
+			Policy{Network: Network{AllowBind: [][]string{{"*"}}}}},
 		{"a granted denial and limit are replaced",
 			sources{config: "network.deny = [\"a\"]\nlimits.processes = 5\nannotations.grant = [\"network.deny\", \"limits.processes\"]",
 				annotations: annotations{"network.deny": "b", "limits.processes": "9"}},
@@ -400,7 +406,7 @@ func TestEveryLaterKeyIsRefused(t *testing.T) {
 // TestEveryKeyIsMerged proves that a key that is accepted leaves its mark.
 func TestEveryKeyIsMerged(t *testing.T) {
 	examples := map[Kind]string{
-		Count: "7", Size: "7", CPUs: "0", Paths: "/a", Mounts: "/a:/b", Endpoints: "a", Names: "a",
+		Count: "7", Size: "7", CPUs: "0", Paths: "/a", Mounts: "/a:/b", Endpoints: "a", PortLists: "80", Names: "a",
 	}
 	for _, key := range Keys() {
 		if key.Later || key.Only != "" {

@@ -61,6 +61,13 @@ func (m *merger) addSetting(s *setting, as standing) error {
 		p.Network.Allow = append(p.Network.Allow, s.texts)
 	case "network.deny":
 		p.Network.Deny = addUp(p.Network.Deny, s.texts, granted)
+	case "network.allow_bind":
+		if granted {
+			p.Network.AllowBind = nil
+		}
+		p.Network.AllowBind = append(p.Network.AllowBind, s.texts)
+	case "network.deny_bind":
+		p.Network.DenyBind = addUp(p.Network.DenyBind, s.texts, granted)
 	case "limits.memory":
 		lower(&p.Limits.Memory, s.number, granted)
 	case "limits.processes":

@@ -48,7 +48,7 @@ type Mount struct {
 	ReadOnly  bool   `json:"readOnly,omitempty"`
 }
 
-// Network is the policy on egress. Rules are endpoint rules as written.
+// Network is the policy on egress and on TCP ports. Rules are endpoint rules and lists of ports as written.
 type Network struct {
 	// Allow has one layer for each source that gave an allow list; a destination
 	// must be permitted by every layer. An empty layer permits nothing; no layer
@@ -58,6 +58,9 @@ type Network struct {
 	Deny []string `json:"deny,omitempty"`
 	// DenyFrom says for each rule of Deny which source gave it first, as Policy.Provenance spells it.
 	DenyFrom []string `json:"denyFrom,omitempty"`
+	// AllowBind and DenyBind are the same for the TCP ports that may be bound.
+	AllowBind [][]string `json:"allowBind,omitempty"`
+	DenyBind  []string   `json:"denyBind,omitempty"`
 }
 
 // Restricted says whether any egress rule is in force.
