@@ -120,7 +120,7 @@ func TestFeaturesDocument(t *testing.T) {
 		t.Errorf("capabilities %q", f.Linux.Capabilities)
 	}
 	for _, off := range []*bool{
-		f.Linux.Apparmor.Enabled, f.Linux.Selinux.Enabled, f.Linux.IntelRdt.Enabled, f.Linux.MountExtensions.IDMap.Enabled, f.Linux.NetDevices.Enabled,
+		f.Linux.Selinux.Enabled, f.Linux.IntelRdt.Enabled, f.Linux.MountExtensions.IDMap.Enabled, f.Linux.NetDevices.Enabled,
 	} {
 		if off == nil || *off {
 			t.Error("something is announced that is refused")
