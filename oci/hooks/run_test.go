@@ -46,28 +46,35 @@ func TestStateOnStdin(t *testing.T) {
 }
 
 func TestArgsAndEnv(t *testing.T) {
-	t.Setenv("SECRET", "of the runtime")
+	for _, variable := range os.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value) // which puts it back at the end
+	}
+	os.Clearenv()
+	t.Setenv("WORD", "of-the-runtime")
 	dir := t.TempDir()
 	file := filepath.Join(dir, "out")
-	show := "tr '\\0' ' ' </proc/$$/environ >" + file + "; tr '\\0' ' ' </proc/$$/cmdline >>" + file
+	show := "PATH=/usr/bin:/bin; tr '\\0' ' ' </proc/$$/environ >" + file + "; tr '\\0' ' ' </proc/$$/cmdline >>" + file
 	script := filepath.Join(dir, "hook")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n"+show+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
 		name string
+		kind Kind
 		hook specs.Hook
 		opts []Option
 		want string
 	}{
-		{"none", specs.Hook{Path: script}, nil, "/bin/sh " + script + " "},
-		{"args", specs.Hook{Path: script, Args: []string{"zero", "one"}}, nil, "/bin/sh " + script + " one "},
-		{"env", specs.Hook{Path: script, Env: []string{"A=1", "B=2"}}, nil, "A=1 B=2 /bin/sh " + script + " "},
-		{"default env", specs.Hook{Path: script}, []Option{DefaultEnv([]string{"D=1"})}, "D=1 /bin/sh " + script + " "},
-		{"own env wins", specs.Hook{Path: script, Env: []string{"A=1"}}, []Option{DefaultEnv([]string{"D=1"})}, "A=1 /bin/sh " + script + " "},
+		{"none", CreateContainer, specs.Hook{Path: script}, nil, "/bin/sh " + script + " "},
+		{"the runtime's", CreateRuntime, specs.Hook{Path: script}, nil, "WORD=of-the-runtime /bin/sh " + script + " "},
+		{"args", CreateContainer, specs.Hook{Path: script, Args: []string{"zero", "one"}}, nil, "/bin/sh " + script + " one "},
+		{"env", CreateRuntime, specs.Hook{Path: script, Env: []string{"A=1", "B=2"}}, nil, "A=1 B=2 /bin/sh " + script + " "},
+		{"default env", CreateRuntime, specs.Hook{Path: script}, []Option{DefaultEnv([]string{"D=1"})}, "D=1 /bin/sh " + script + " "},
+		{"own env wins", CreateRuntime, specs.Hook{Path: script, Env: []string{"A=1"}}, []Option{DefaultEnv([]string{"D=1"})}, "A=1 /bin/sh " + script + " "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := Run(context.Background(), CreateRuntime, []specs.Hook{tt.hook}, state(), tt.opts...); err != nil {
+			if err := Run(context.Background(), tt.kind, []specs.Hook{tt.hook}, state(), tt.opts...); err != nil {
 				t.Fatal(err)
 			}
 			got, err := os.ReadFile(file)

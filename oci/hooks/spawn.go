@@ -26,7 +26,8 @@ type Process interface {
 	Kill()
 }
 
-// Spawner starts a process that leads a new process group, and has no descriptors but the three of the command.
+// Spawner starts a process that leads a new process group, and has no descriptors but the three of the command and what in this process is not
+// close-on-exec.
 type Spawner func(*Command) (Process, error)
 
 // Spawn is the Spawner of hooks that run in the runtime's namespaces.
