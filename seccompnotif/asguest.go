@@ -14,28 +14,35 @@ import (
 type place struct{ root, cwd int }
 
 func (h *Host) place(c *Call) (place, error) {
-	open := func(name string) (int, error) {
-		path := strconv.Itoa(c.PID()) + "/" + name
-		fd, err := unix.Openat(h.proc, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, fmt.Errorf("/proc/%s: %w", path, err)
-		}
-		return fd, nil
-	}
-	root, err := open("root")
+	root, err := h.Root(c)
 	if err != nil {
 		return place{}, err
 	}
-	cwd, err := open("cwd")
-	if err == nil && !c.Valid() {
-		unix.Close(cwd)
-		err = ErrGone
-	}
+	cwd, err := h.WorkingDirectory(c)
 	if err != nil {
 		unix.Close(root)
 		return place{}, err
 	}
 	return place{root, cwd}, nil
+}
+
+// Root opens the caller's root (O_PATH, close-on-exec); the caller of Root closes it.
+func (h *Host) Root(c *Call) (int, error) { return h.directory(c, "root") }
+
+// WorkingDirectory opens the caller's working directory (O_PATH, close-on-exec); the caller of WorkingDirectory closes it.
+func (h *Host) WorkingDirectory(c *Call) (int, error) { return h.directory(c, "cwd") }
+
+func (h *Host) directory(c *Call, name string) (int, error) {
+	path := strconv.Itoa(c.PID()) + "/" + name
+	fd, err := unix.Openat(h.proc, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil && !c.Valid() {
+		unix.Close(fd)
+		return -1, ErrGone
+	}
+	if err != nil {
+		return -1, fmt.Errorf("/proc/%s: %w", path, err)
+	}
+	return fd, nil
 }
 
 func (p place) close() {
@@ -56,7 +63,7 @@ func (h *Host) AsGuest(c *Call, inPlace bool, f func() unix.Errno) (unix.Errno, 
 	if err != nil {
 		return 0, err
 	}
-	same, err := h.sharesUser(c)
+	same, err := h.SharesUser(c)
 	if err != nil {
 		return 0, err
 	}

@@ -50,6 +50,9 @@ func OpenHost() (*Host, error) {
 // Close releases what h holds.
 func (h *Host) Close() error { return unix.Close(h.proc) }
 
+// Proc returns the descriptor of the supervisor's /proc (O_PATH), which stays h's.
+func (h *Host) Proc() int { return h.proc }
+
 // Network returns the supervisor's network namespace.
 func (h *Host) Network() NamespaceID { return h.network }
 
@@ -87,8 +90,8 @@ func (h *Host) ReadProc(tid int, name string) ([]byte, error) {
 	}
 }
 
-// sharesUser tells whether the caller is in the supervisor's user namespace.
-func (h *Host) sharesUser(c *Call) (bool, error) {
+// SharesUser tells whether the caller is in the supervisor's user namespace.
+func (h *Host) SharesUser(c *Call) (bool, error) {
 	ns, err := h.namespace(strconv.Itoa(c.PID()) + "/ns/user")
 	if err == nil && !c.Valid() {
 		err = ErrGone

@@ -13,6 +13,8 @@ import (
 type Identity struct {
 	TGID      int
 	NSTGID    int       // the process id in the task's own pid namespace
+	TGIDs     []int     // the process id in each pid namespace that it is in, from the supervisor's to its own
+	TIDs      []int     // the same of the thread id
 	UID, GID  [4]uint32 // real, effective, saved, file system
 	Groups    []uint32
 	Umask     uint32 // the mode bits that files it makes do not get
@@ -29,15 +31,15 @@ func (h *Host) Identity(c *Call) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	id, err := parseStatus(status)
+	id, err := ParseIdentity(status)
 	if err == nil && !c.Valid() {
 		err = ErrGone
 	}
 	return id, err
 }
 
-// parseStatus reads a task's status. Everything but the list of groups must be there.
-func parseStatus(status []byte) (Identity, error) {
+// ParseIdentity reads the text of a task's status file. Everything must be there.
+func ParseIdentity(status []byte) (Identity, error) {
 	var id Identity
 	fields := []struct {
 		name string
@@ -45,7 +47,8 @@ func parseStatus(status []byte) (Identity, error) {
 		seen bool
 	}{
 		{name: "Tgid", read: func(v [][]byte) error { return parseNumber(v, 0, 10, &id.TGID) }},
-		{name: "NStgid", read: func(v [][]byte) error { return parseNumber(v, len(v)-1, 10, &id.NSTGID) }},
+		{name: "NStgid", read: func(v [][]byte) error { return parseNumbers(v, &id.TGIDs) }},
+		{name: "NSpid", read: func(v [][]byte) error { return parseNumbers(v, &id.TIDs) }},
 		{name: "Uid", read: func(v [][]byte) error { return parseFour(v, &id.UID) }},
 		{name: "Gid", read: func(v [][]byte) error { return parseFour(v, &id.GID) }},
 		{name: "Umask", read: func(v [][]byte) error { return parseNumber(v, 0, 8, &id.Umask) }},
@@ -72,6 +75,10 @@ func parseStatus(status []byte) (Identity, error) {
 			return Identity{}, fmt.Errorf("task status: %s is missing", f.name)
 		}
 	}
+	if len(id.TGIDs) == 0 || len(id.TIDs) != len(id.TGIDs) {
+		return Identity{}, errors.New("task status: NStgid and NSpid do not go together")
+	}
+	id.NSTGID = id.TGIDs[len(id.TGIDs)-1]
 	return id, nil
 }
 
@@ -84,8 +91,8 @@ func parseFour(values [][]byte, to *[4]uint32) error {
 	return nil
 }
 
-func parseNumbers(values [][]byte, to *[]uint32) error {
-	*to = make([]uint32, len(values))
+func parseNumbers[T int | uint32](values [][]byte, to *[]T) error {
+	*to = make([]T, len(values))
 	for i := range values {
 		if err := parseNumber(values, i, 10, &(*to)[i]); err != nil {
 			return err

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestParseStatus(t *testing.T) {
+func TestParseIdentity(t *testing.T) {
 	h, err := OpenHost()
 	if err != nil {
 		t.Fatal(err)
@@ -15,7 +15,7 @@ func TestParseStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := parseStatus(text)
+	id, err := ParseIdentity(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,15 +23,15 @@ func TestParseStatus(t *testing.T) {
 		t.Errorf("%+v", id)
 	}
 	for _, bad := range []string{"", "Tgid:\tx\n", "Tgid:\t1\nUid:\t1 2\n"} {
-		if id, err := parseStatus([]byte(bad)); err == nil {
+		if id, err := ParseIdentity([]byte(bad)); err == nil {
 			t.Errorf("%q: %+v", bad, id)
 		}
 	}
 }
 
-func FuzzParseStatus(f *testing.F) {
-	f.Add([]byte("Tgid:\t1\nNStgid:\t9 1\nUid:\t0 0 0 0\nGid:\t0 0 0 0\nUmask:\t0022\nGroups:\t1 2\nThreads:\t1\nSigPnd:\t0\nShdPnd:\t0\nSigBlk:\t0\nCapEff:\tff\n"))
-	f.Fuzz(func(t *testing.T, text []byte) { _, _ = parseStatus(text) })
+func FuzzParseIdentity(f *testing.F) {
+	f.Add([]byte("Tgid:\t1\nNStgid:\t9 1\nNSpid:\t9 1\nUid:\t0 0 0 0\nGid:\t0 0 0 0\nUmask:\t0022\nGroups:\t1 2\nThreads:\t1\nSigPnd:\t0\nShdPnd:\t0\nSigBlk:\t0\nCapEff:\tff\n"))
+	f.Fuzz(func(t *testing.T, text []byte) { _, _ = ParseIdentity(text) })
 }
 
 func TestIDMap(t *testing.T) {

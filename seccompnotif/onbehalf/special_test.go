@@ -1,0 +1,287 @@
+package onbehalf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
+)
+
+// asleep waits until the guest's leader is in a system call and waits there.
+func (g *testGuest) asleep() {
+	g.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", g.cmd.Process.Pid))
+		if err == nil && strings.HasPrefix(string(b), strconv.Itoa(unix.SYS_OPENAT)+" ") {
+			return
+		}
+	}
+	g.t.Fatal("the guest does not wait in openat")
+}
+
+// TestFIFO has guests wait for the other end, while others are served.
+func TestFIFO(t *testing.T) {
+	for name, flags := range map[string]int{"read": unix.O_RDONLY, "write": unix.O_WRONLY} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(tree(t), "fifo")
+			g := supervised(t, setting{}, Config{}, allow)
+			other := unix.O_RDWR
+			g.send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: flags})
+			g.asleep()
+			// It waits for longer than the listener's thread would.
+			time.Sleep(2 * patience)
+			fd, err := unix.Open(path, other|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+			if r := g.receive(); r.Errno != 0 || r.Mode&unix.S_IFMT != unix.S_IFIFO || r.Flags&unix.O_NONBLOCK != 0 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestFIFOSignal interrupts the wait: the call starts again, as the guest's handlers ask for.
+func TestFIFOSignal(t *testing.T) {
+	path := filepath.Join(tree(t), "fifo")
+	var calls atomic.Int32
+	g := supervised(t, setting{}, Config{}, func(o *Object) (seccompnotif.Action, bool) {
+		if o.Name() == "fifo" {
+			calls.Add(1)
+		}
+		return seccompnotif.Action{}, false
+	})
+	g.send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: unix.O_RDONLY})
+	g.asleep()
+	if err := unix.Tgkill(g.cmd.Process.Pid, g.cmd.Process.Pid, unix.SIGURG); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); calls.Load() < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the call has not started again")
+		}
+	}
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if r := g.receive(); r.Errno != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestFIFOKilled has the guest die while it waits: nobody goes on waiting in its place, or the engine would not close.
+func TestFIFOKilled(t *testing.T) {
+	path := filepath.Join(tree(t), "fifo")
+	g := supervised(t, setting{}, Config{}, allow)
+	g.send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: unix.O_WRONLY})
+	g.asleep()
+	if err := g.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTTY opens /dev/tty, which is the guest's terminal and not the supervisor's.
+func TestTTY(t *testing.T) {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slave.Close()
+	g := supervised(t, setting{TTY: true}, Config{}, allow, slave)
+	if r := g.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: "/dev/tty", Flags: unix.O_RDWR, Write: "hello"}); r.Errno != 0 {
+		t.Fatalf("%+v", r)
+	}
+	b := make([]byte, 10)
+	if n, err := master.Read(b); err != nil || string(b[:n]) != "hello" {
+		t.Errorf("the terminal got %q, %v", b[:n], err)
+	}
+	without := supervised(t, setting{}, Config{}, allow)
+	if err := unix.Access("/dev/tty", unix.F_OK); err != nil {
+		t.Fatal(err)
+	}
+	// The test's own terminal, if it has one, is that of this guest as well.
+	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		unix.Close(fd)
+	}
+	if r := without.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: "/dev/tty"}); r.Errno != errnoOf(err) {
+		t.Errorf("%+v; without a supervisor %v", r, err)
+	}
+}
+
+// TestNamespaces opens what is different in each namespace. The supervisor's own must not be seen.
+func TestNamespaces(t *testing.T) {
+	const path, ttl = "/proc/sys/net/ipv4/ip_default_ttl", "77"
+	own, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.TrimSpace(string(own)) == ttl {
+		t.Fatal("the test's own namespace has the value by which the guest's is to be told")
+	}
+	attr := syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET}
+	g := startGuestWith(t, setting{TTL: ttl, Proc: true}, openCalls, attr)
+	g.superviseWith(Opens(), newEngine(t, Config{}).Opener(allow))
+	open := func(path string) outcome {
+		t.Helper()
+		r := g.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path})
+		if r.Errno != 0 {
+			t.Errorf("%s: %v", path, r.Errno)
+		}
+		return r
+	}
+	if r := open(path); strings.TrimSpace(r.Text) != ttl {
+		t.Errorf("%s: %q", path, r.Text)
+	}
+	// It is process 1 there.
+	for _, path := range []string{"/proc/self/stat", "/proc/thread-self/stat", "/proc/self/task/1/stat", "/proc/thread-self/../1/stat"} {
+		if r := open(path); !strings.HasPrefix(r.Text, "1 (") {
+			t.Errorf("%s: %q", path, r.Text)
+		}
+	}
+	open("/dev/stdin")
+	open("/proc/self/fd/0")
+	kept := g.do(order{Action: "keep", Dirfd: unix.AT_FDCWD, Path: "/proc/self"})
+	if r := g.do(order{Action: "open", Dirfd: kept.FD, Path: "stat"}); !strings.HasPrefix(r.Text, "1 (") {
+		t.Errorf("stat of a kept directory: %+v", r)
+	}
+	if r := g.do(order{Action: "open", Dirfd: kept.FD, Path: "fd/0"}); r.Errno != 0 {
+		t.Errorf("fd/0 of a kept directory: %+v", r)
+	}
+}
+
+// TestRace has a thread exchange the path while it is being opened.
+func TestRace(t *testing.T) {
+	dir := tree(t)
+	secret := filepath.Join(dir, "a/b/secret")
+	if err := os.WriteFile(secret, []byte("the secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(secret, &st); err != nil {
+		t.Fatal(err)
+	}
+	denied := Inode{st.Dev, st.Ino}
+	o := order{Action: "race", Path: filepath.Join(dir, "a/b/./file") + "\x00", Other: secret + "\x00", Write: "the secret", Times: 3000}
+	t.Run("judged", func(t *testing.T) {
+		g := supervised(t, setting{}, Config{}, func(o *Object) (seccompnotif.Action, bool) {
+			return seccompnotif.Errno(unix.EACCES), o.Identity() == denied
+		})
+		if r := g.do(o); r.Count != 0 || r.FD == 0 {
+			t.Errorf("the secret was read %d times, the other file %d times", r.Count, r.FD)
+		}
+	})
+	t.Run("control", func(t *testing.T) {
+		g := startGuest(t, setting{}, openCalls)
+		g.superviseWith(Opens(), seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action {
+			if path, err := c.ReadString(c.Arg(1), unix.PathMax); err == nil && path == secret {
+				return seccompnotif.Errno(unix.EACCES)
+			}
+			return seccompnotif.Continue() // which is what must not be done: that is the point
+		}))
+		if r := g.do(o); r.Count == 0 {
+			t.Error("a supervisor that lets the call continue is not beaten: the attack is none")
+		}
+	})
+}
+
+// TestSwappedLink has a link lead to one and the other.
+func TestSwappedLink(t *testing.T) {
+	dir := tree(t)
+	secret := filepath.Join(dir, "secret")
+	var st unix.Stat_t
+	if err := unix.Stat(secret, &st); err != nil {
+		t.Fatal(err)
+	}
+	denied := Inode{st.Dev, st.Ino}
+	g := supervised(t, setting{}, Config{}, func(o *Object) (seccompnotif.Action, bool) {
+		return seccompnotif.Errno(unix.EACCES), o.Identity() == denied
+	})
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			temporary := filepath.Join(dir, "new")
+			_ = os.Symlink([]string{"file", "secret"}[i%2], temporary)
+			_ = os.Rename(temporary, filepath.Join(dir, "swapped"))
+		}
+	}()
+	ends := map[string]int{}
+	for range 2000 {
+		r := g.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: filepath.Join(dir, "swapped")})
+		ends[r.Text]++
+	}
+	close(stop)
+	<-stopped
+	if ends["secret"] != 0 || ends["file"] == 0 {
+		t.Errorf("%v", ends)
+	}
+}
+
+func TestDescriptorLimit(t *testing.T) {
+	g := supervised(t, setting{}, Config{}, allow)
+	fd := g.do(order{Action: "keep", Dirfd: unix.AT_FDCWD, Path: "/etc/passwd"}).FD
+	limit := unix.Rlimit{Cur: uint64(fd), Max: uint64(fd)}
+	if err := unix.Prlimit(g.cmd.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+		t.Fatal(err)
+	}
+	if r := g.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: "/etc/passwd"}); r.Errno != unix.EACCES {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestUnfit has threads that cannot be confined.
+func TestUnfit(t *testing.T) {
+	refused := errors.New("refused")
+	if _, err := New(Config{Confine: func() error { return refused }}); !errors.Is(err, refused) {
+		t.Errorf("an engine whose threads cannot be confined: %v", err)
+	}
+	first := true
+	e, err := New(Config{Confine: func() error {
+		if first {
+			first = false
+			return nil
+		}
+		return refused
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if err := e.on(func(*worker) unix.Errno { panic("on purpose") }); err == nil {
+		t.Error("a panic is no error")
+	}
+	if err := e.on(func(*worker) unix.Errno { return 0 }); !errors.Is(err, refused) {
+		t.Errorf("after the first thread is gone: %v", err)
+	}
+}
