@@ -107,6 +107,3 @@ func Kill(signal unix.Signal, pgid int) Action {
 func Defer(f func() Action) Action {
 	return Action{kind: actDefer, more: &moreAction{run: f}}
 }
-
-// Discard gives back what an action owns that will not be performed after all.
-func (a Action) Discard() { discard(a) }

@@ -55,15 +55,21 @@ func (o *Opened) Again(judge Judge) {
 		}
 		object.worker = w
 		if action, answered := judge(object); answered {
-			o.Action.Discard()
-			o.Action, o.opened = action, false
+			o.replace(action)
 		}
 		return 0
 	})
 	if err != nil {
-		o.Action.Discard()
-		o.Action, o.opened = seccompnotif.Errno(unix.EACCES), false
+		o.replace(seccompnotif.Errno(unix.EACCES))
 	}
+}
+
+// replace has the call answered with something else than the file.
+func (o *Opened) replace(action seccompnotif.Action) {
+	if o.opened {
+		unix.Close(o.opening.fd)
+	}
+	o.Action, o.opened = action, false
 }
 
 // Opener returns the handler of [Opens]: every open is made on the guest's behalf, if judge does not answer it.
