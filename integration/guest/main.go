@@ -16,6 +16,7 @@ var verbs = map[string]func(args []string) (string, error){
 	"socket":    socket,
 	"listen":    listen,
 	"overwrite": overwriteRuntime,
+	"attack":    attack,
 	"handle":    openByHandle,
 	"queue":     queue,
 }
