@@ -22,6 +22,7 @@ func verbs() []verb {
 		{"exec", (*program).exec, true},
 		{"features", (*program).features, false},
 		{"inspect", (*program).inspect, false},
+		{"install", (*program).install, false},
 		{"kill", (*program).kill, false},
 		{"list", (*program).list, false},
 		{"pause", (*program).pause, false},
@@ -32,6 +33,7 @@ func verbs() []verb {
 		{"spec", (*program).spec, false},
 		{"start", (*program).start, false},
 		{"state", (*program).state, false},
+		{"uninstall", (*program).uninstall, false},
 		{"update", (*program).update, false},
 	}
 }
