@@ -28,6 +28,8 @@ const (
 
 // setting is what a guest is, before it comes under its filter.
 type setting struct {
+	Tree        string // all that can be written to
+	From        string // where the guest is when it changes its root
 	Root, Dir   string
 	UID, GID    int
 	Groups      []int
@@ -102,6 +104,20 @@ func (s *setting) apply() error {
 	if s.Namespaces != 0 {
 		// Of the leader alone, which makes all calls.
 		if err := unix.Unshare(int(s.Namespaces)); err != nil {
+			return err
+		}
+	}
+	if s.Tree != "" {
+		// The mount namespace is the guest's own.
+		if err := unix.Mount(s.Tree, s.Tree, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+			return err
+		}
+	}
+	if s.From != "" {
+		if err := unix.Chdir(s.From); err != nil {
 			return err
 		}
 	}

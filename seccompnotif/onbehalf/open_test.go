@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -117,9 +118,7 @@ func compare(t *testing.T, s setting, plan func(ask func(order))) {
 		mine := s
 		if s.Root != "" {
 			mine.Root = filepath.Join(dir, s.Root)
-			if s.Dir == "" {
-				mine.Dir = "../../../../../../../../" + dir // which is where it was, by way of the root: replaced below
-			}
+			mine.From = dir
 		}
 		for j, path := range s.Landlock {
 			if !strings.HasPrefix(path, "/") {
@@ -127,12 +126,10 @@ func compare(t *testing.T, s setting, plan func(ask func(order))) {
 				mine.Landlock[j] = filepath.Join(dir, path)
 			}
 		}
-		switch {
-		case s.Root == "":
+		if s.Root == "" {
 			mine.Dir = filepath.Join(dir, s.Dir)
-		case s.Dir == "":
-			mine.Dir = ""
 		}
+		mine.Tree = dir
 		guests[i] = startGuestIn(t, mine, dir, i == 1)
 	}
 	inodes := [2]map[[2]uint64]string{names(t, trees[0]), names(t, trees[1])}
@@ -183,14 +180,17 @@ func startGuestIn(t *testing.T, s setting, dir string, engine bool) *testGuest {
 		t.Fatal(err)
 	}
 	defer null.Close()
+	attr := syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	if !engine {
-		return startGuest(t, s, nil, null)
+		return startGuestWith(t, s, nil, attr, null)
 	}
 	var config Config
 	if s.Landlock != nil {
 		config.Confine = func() error { return restrict(s.Landlock) }
 	}
-	return supervised(t, s, config, allow, null)
+	g := startGuestWith(t, s, openCalls, attr, null)
+	g.superviseWith(Opens(), newEngine(t, config).Opener(allow))
+	return g
 }
 
 // names returns the paths in a tree by device and inode.
