@@ -240,3 +240,31 @@ func TestPolicyNamesAskNobody(t *testing.T) {
 		t.Errorf("asked %q: %v", p.dns.Asked(), res)
 	}
 }
+
+// Ten thousand rules in one annotation are rules like any others, for every verb that reads them.
+func TestPolicyManyRules(t *testing.T) {
+	e, r := newEgress(t), newRuntime(t)
+	rules := make([]string, 10000)
+	for i := range rules {
+		rules[i] = fmt.Sprintf("tcp://172.%d.%d.%d:%d", 16+i>>16, i>>8&0xff, i&0xff, 1000+i)
+	}
+	rules[7777] = "tcp://" + allowedHost + ":7000"
+	b := e.join(t, "echo up; sleep 1000", allowKey, strings.Join(rules, ";"))
+	c := r.start(t, b)
+	c.line(t)
+	if res := c.shell(t, "guest network connect tcp "+deniedHost+":7000; guest network connect tcp "+allowedHost+":7000; guest network connect tcp "+allowedHost+":7001"); res.stdout != "EACCES\n"+testnet.Banner+"\nEACCES\n" {
+		t.Error(res)
+	}
+	if peers := e.servers["tcp denied"].Peers(); len(peers) != 0 {
+		t.Errorf("the denied server was reached: %v", peers)
+	}
+	if out := r.must(t, "inspect", c.id); !strings.Contains(out, "and 9999 more") || !strings.Contains(out, rules[9999]) {
+		t.Errorf("inspect says %d bytes, without the rules", len(out))
+	}
+	rules = append(rules, make([]string, 7000)...)
+	for i := range rules[10000:] {
+		rules[10000+i] = fmt.Sprintf("10.%d.%d.1", i>>8, i&0xff)
+	}
+	b = e.join(t, "echo started", allowKey, strings.Join(rules, ";"))
+	r.runBundle(t, b).refused(t, allowKey+": more than 16384 elements")
+}

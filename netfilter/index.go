@@ -21,26 +21,27 @@ type index struct {
 func newIndex(rules []Rule, names Names) *index {
 	ix := new(index)
 	for p := range protocolCount {
+		if p == UDP && !slices.ContainsFunc(rules, func(r Rule) bool { return r.Protocols.Has(TCP) != r.Protocols.Has(UDP) }) {
+			ix.protocols[UDP] = ix.protocols[TCP] // most rules are for both, and a table does not change
+			continue
+		}
 		var v4, v6 []numberedRule
 		for i, rule := range rules {
 			if !rule.Protocols.Has(p) {
 				continue
 			}
-			ports := rule.Ports
-			if p == ICMP {
-				ports = nil
-			}
 			rule.eachPrefix(names, func(prefix netip.Prefix) {
 				if !prefix.IsValid() || prefix.Addr().Is4() {
-					v4 = append(v4, numberedRule{prefixOr(prefix, netip.IPv4Unspecified()), ports, i})
+					v4 = append(v4, newNumberedRule(prefixOr(prefix, netip.IPv4Unspecified()), i))
 				}
 				if !prefix.IsValid() || prefix.Addr().Is6() {
-					v6 = append(v6, numberedRule{prefixOr(prefix, netip.IPv6Unspecified()), ports, i})
+					v6 = append(v6, newNumberedRule(prefixOr(prefix, netip.IPv6Unspecified()), i))
 				}
 			})
 		}
-		ix.protocols[p].v4 = newPrefixTable(v4).narrow()
-		ix.protocols[p].v6 = newPrefixTable(v6)
+		anyPort := p == ICMP
+		ix.protocols[p].v4 = newPrefixTable(rules, v4, anyPort).narrow()
+		ix.protocols[p].v6 = newPrefixTable(rules, v6, anyPort)
 	}
 	return ix
 }
@@ -67,11 +68,26 @@ func (ix *index) match(protocol Protocol, addr netip.Addr, port uint16) int {
 	return tables.v6.match(tables.v6.interval(key{binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])}), port)
 }
 
-// numberedRule is what of a rule a prefixTable needs.
+// numberedRule is a rule's number and one of its prefixes: the first address and the last.
 type numberedRule struct {
-	prefix netip.Prefix
-	ports  []uint16
-	number int
+	first, last key
+	number      int32
+}
+
+func newNumberedRule(prefix netip.Prefix, number int) numberedRule {
+	first, last := bounds(prefix)
+	return numberedRule{first, last, int32(number)}
+}
+
+// compare orders rules by prefix, the larger of two that begin together first, and those of one prefix by number.
+func (r numberedRule) compare(q numberedRule) int {
+	if c := r.first.compare(q.first); c != 0 {
+		return c
+	}
+	if c := q.last.compare(r.last); c != 0 {
+		return c
+	}
+	return cmp.Compare(r.number, q.number)
 }
 
 // key is an address as a number; IPv4 addresses use the lower 32 bits.
@@ -102,13 +118,15 @@ type prefixTable struct {
 	starts4 []uint32 // in their place for IPv4: a quarter of the memory to search
 	inner   []int32  // for each interval the innermost prefix in nodes, or noRule
 	nodes   []prefixNode
+	ports   []portRule // of all nodes, one after the other
 }
 
 // prefixNode is a distinct prefix and all rules that have it.
 type prefixNode struct {
 	parent  int32 // the next larger prefix around it, or noRule
 	anyPort int32 // a rule of this prefix, or of one around it, that is for any port, or noRule
-	ports   []portRule
+	// from and to are where the node's own ports are in prefixTable.ports, ascending.
+	from, to int32
 }
 
 type portRule struct {
@@ -116,13 +134,9 @@ type portRule struct {
 	rule int32
 }
 
-func newPrefixTable(rules []numberedRule) prefixTable {
-	slices.SortStableFunc(rules, func(a, b numberedRule) int {
-		if c := a.prefix.Addr().Compare(b.prefix.Addr()); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.prefix.Bits(), b.prefix.Bits())
-	})
+// newPrefixTable makes a table of some of the rules. anyPort has it disregard their ports.
+func newPrefixTable(rules []Rule, list []numberedRule, anyPort bool) prefixTable {
+	slices.SortFunc(list, numberedRule.compare)
 	var t prefixTable
 	var lasts []key                       // by node: its last address
 	open := []int32{noRule}               // the nodes around the current position, outermost first
@@ -134,18 +148,17 @@ func newPrefixTable(rules []numberedRule) prefixTable {
 			}
 		}
 	}
-	for i := 0; i < len(rules); {
-		prefix := rules[i].prefix
-		first, last := bounds(prefix)
+	for i := 0; i < len(list); {
+		first, last := list[i].first, list[i].last
 		close(first, false)
-		node := prefixNode{parent: open[len(open)-1], anyPort: noRule}
-		for ; i < len(rules) && rules[i].prefix == prefix; i++ {
-			node.add(rules[i])
+		node := prefixNode{parent: open[len(open)-1], anyPort: noRule, from: int32(len(t.ports))}
+		for ; i < len(list) && list[i].first == first && list[i].last == last; i++ {
+			t.add(&node, rules[list[i].number], list[i].number, anyPort)
 		}
 		if node.anyPort == noRule && node.parent != noRule {
 			node.anyPort = t.nodes[node.parent].anyPort
 		}
-		node.finish()
+		t.finish(&node)
 		number := int32(len(t.nodes))
 		t.nodes, lasts, open = append(t.nodes, node), append(lasts, last), append(open, number)
 		t.begin(first, number)
@@ -163,19 +176,33 @@ func (t *prefixTable) begin(at key, inner int32) {
 	t.starts, t.inner = append(t.starts, at), append(t.inner, inner)
 }
 
-func (n *prefixNode) add(rule numberedRule) {
-	if len(rule.ports) == 0 && n.anyPort == noRule {
-		n.anyPort = int32(rule.number)
+// add adds a rule to the last node.
+func (t *prefixTable) add(n *prefixNode, rule Rule, number int32, anyPort bool) {
+	if anyPort || len(rule.Ports) == 0 {
+		if n.anyPort == noRule {
+			n.anyPort = number
+		}
+		return
 	}
-	for _, port := range rule.ports {
-		n.ports = append(n.ports, portRule{port, int32(rule.number)})
+	for _, port := range rule.Ports {
+		t.ports = append(t.ports, portRule{port, number})
 	}
 }
 
-// finish makes the ports searchable, keeping the first rule of each.
-func (n *prefixNode) finish() {
-	slices.SortStableFunc(n.ports, func(a, b portRule) int { return cmp.Compare(a.port, b.port) })
-	n.ports = slices.CompactFunc(n.ports, func(a, b portRule) bool { return a.port == b.port })
+// finish makes the ports of the last node searchable, keeping the first rule of each.
+func (t *prefixTable) finish(n *prefixNode) {
+	own := t.ports[n.from:]
+	if len(own) > 1 {
+		slices.SortFunc(own, func(a, b portRule) int {
+			if c := cmp.Compare(a.port, b.port); c != 0 {
+				return c
+			}
+			return cmp.Compare(a.rule, b.rule)
+		})
+		own = slices.CompactFunc(own, func(a, b portRule) bool { return a.port == b.port })
+	}
+	t.ports = t.ports[:int(n.from)+len(own)]
+	n.to = int32(len(t.ports))
 }
 
 // bounds returns the first and last address of a prefix.
@@ -254,17 +281,18 @@ func (t *prefixTable) match(interval int, port uint16) int {
 		return int(rule)
 	}
 	for n := innermost; n != noRule; n = t.nodes[n].parent {
-		if rule := t.nodes[n].matchPort(port); rule != noRule {
+		if rule := t.matchPort(&t.nodes[n], port); rule != noRule {
 			return rule
 		}
 	}
 	return noRule
 }
 
-func (n *prefixNode) matchPort(port uint16) int {
-	i, found := slices.BinarySearchFunc(n.ports, port, func(r portRule, port uint16) int { return cmp.Compare(r.port, port) })
+func (t *prefixTable) matchPort(n *prefixNode, port uint16) int {
+	own := t.ports[n.from:n.to]
+	i, found := slices.BinarySearchFunc(own, port, func(r portRule, port uint16) int { return cmp.Compare(r.port, port) })
 	if !found {
 		return noRule
 	}
-	return int(n.ports[i].rule)
+	return int(own[i].rule)
 }

@@ -242,8 +242,13 @@ func addUp(list, more []string, replace bool) []string {
 	if replace {
 		return orNil(slices.Clone(more))
 	}
+	seen := make(map[string]bool, len(list)+len(more))
+	for _, element := range list {
+		seen[element] = true
+	}
 	for _, element := range more {
-		if !slices.Contains(list, element) {
+		if !seen[element] {
+			seen[element] = true
 			list = append(list, element)
 		}
 	}

@@ -11,9 +11,10 @@ import (
 
 // Bounds on what a source may say.
 const (
-	maxElements = 1024 // of one list
-	maxElement  = 4096 // bytes of one element; PATH_MAX, linux/limits.h
-	maxName     = 128  // bytes of a profile's name
+	maxElements = 1024    // of one list
+	maxRules    = 1 << 14 // of one list of endpoint rules: blocklists are long
+	maxElement  = 4096    // bytes of one element; PATH_MAX, linux/limits.h
+	maxName     = 128     // bytes of a profile's name
 	maxPercent  = 100 * maxCPUs
 )
 
@@ -142,10 +143,15 @@ func (k *Key) parseScalar(text string) (v value, err error) {
 }
 
 func (k *Key) parseList(elements []string) (v value, err error) {
-	if len(elements) > maxElements {
-		return value{}, wrong("", fmt.Sprintf("more than %d elements", maxElements))
+	limit := maxElements
+	if k.Kind == Endpoints {
+		limit = maxRules
+	}
+	if len(elements) > limit {
+		return value{}, wrong("", fmt.Sprintf("more than %d elements", limit))
 	}
 	v.texts = make([]string, 0, len(elements))
+	seen := make(map[string]bool, len(elements))
 	for _, element := range elements {
 		switch {
 		case element == "":
@@ -173,7 +179,8 @@ func (k *Key) parseList(elements []string) (v value, err error) {
 		if err != nil {
 			return value{}, err
 		}
-		if !slices.Contains(v.texts, element) {
+		if !seen[element] {
+			seen[element] = true
 			v.texts = append(v.texts, element)
 		}
 	}
