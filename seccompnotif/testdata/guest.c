@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -67,6 +69,27 @@ static void wait_for(pid_t pid) {
 	int status;
 	while (waitpid(pid, &status, __WALL) < 0)
 		if (errno != EINTR) die("waitpid");
+}
+
+// recycle: so many children one after another, all with the pid of the first, each with a descriptor of its own at the same number,
+// that it has looked at in a call whose second argument says what must be found.
+static void recycle(int times) {
+	pid_t pid = 0;
+	int right = 0;
+	for (int i = 1; i <= times; i++) {
+		struct clone_args args = {.exit_signal = SIGCHLD, .set_tid = pid ? (unsigned long)&pid : 0, .set_tid_size = pid != 0};
+		pid_t child = syscall(SYS_clone3, &args, sizeof args);
+		if (child < 0) die("clone3");
+		if (!child) {
+			if (dup2(eventfd(i, 0), 50) != 50) _exit(2);
+			_exit(syscall(SYS_getppid, 50, i) == i ? 0 : 1);
+		}
+		pid = child;
+		int status;
+		if (waitpid(child, &status, 0) != child) die("waitpid");
+		right += status == 0;
+	}
+	say("pid %d right %d\n", pid, right);
 }
 
 // The attacks: somebody turns the last argument from good to evil and back, as fast as can be.
@@ -226,6 +249,7 @@ int main(int argc, char **argv) {
 	install();
 	int n = argc > 2 ? atoi(argv[2]) : 0, m = argc > 3 ? atoi(argv[3]) : 0;
 	if (!strcmp(part, "race")) race(argv[2], m);
+	else if (!strcmp(part, "recycle")) recycle(n);
 	else if (!strcmp(part, "spawn")) spawn(n);
 	else if (!strcmp(part, "storm")) storm(n, m);
 	else if (!strcmp(part, "fill")) fill(n);
