@@ -9,7 +9,7 @@ import (
 
 // File returns a duplicate, close-on-exec, of the guest's descriptor fd; the caller closes it. The two share one open file:
 // offset, flags and socket state are the guest's. EBADF means that the guest has no such descriptor, [ErrGone] that the guest
-// is gone. An int argument of a call is passed as int(int32(c.Arg(i))): the kernel ignores the register's upper half.
+// is gone, EACCES that the kernel lacks PIDFD_THREAD and the caller is a thread with a descriptor table of its own. An int argument of a call is passed as int(int32(c.Arg(i))): the kernel ignores the register's upper half.
 func (c *Call) File(fd int) (int, error) {
 	file, err := c.index.duplicate(c, fd)
 	if err != nil {
@@ -31,11 +31,31 @@ func (x *processIndex) duplicate(c *Call, fd int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	if t == nil && !sharesFiles(c.PID(), p.pid) {
+		return -1, gone(c, errOwnFiles)
+	}
 	file, err := taskPIDFD(p, t).duplicate(fd)
 	if err != nil {
 		return -1, gone(c, err)
 	}
 	return file, nil
+}
+
+// errOwnFiles is what happens, without PIDFD_THREAD, to a thread that does not share its process's descriptors: those that it means
+// cannot be had, and its process's by the same number are others.
+var errOwnFiles = fmt.Errorf("the thread has descriptors of its own, which this kernel does not give: %w", unix.EACCES)
+
+// kcmpFiles is KCMP_FILES of <linux/kcmp.h>.
+const kcmpFiles = 2
+
+// sharesFiles tells whether a thread shares its process's descriptors. Where the kernel cannot tell, it is taken to do, as nearly
+// all do.
+func sharesFiles(tid, pid int) bool {
+	if tid == pid {
+		return true
+	}
+	different, _, e := unix.Syscall6(unix.SYS_KCMP, uintptr(tid), uintptr(pid), kcmpFiles, 0, 0, 0)
+	return e != 0 || different == 0
 }
 
 // taskPIDFD prefers the thread's own pidfd: a thread may have descriptors that its leader does not share (unshare(2) with

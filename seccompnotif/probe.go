@@ -18,8 +18,8 @@ type Features struct {
 	// moment, and a call that was carried out on its behalf is made again. So a guest on whose behalf calls are made is not to be
 	// put under a filter without it.
 	WaitKillableRecv bool
-	// PIDFDThread is PIDFD_THREAD, of Linux 6.9. Without it a thread's descriptors are taken from its process, so that those of
-	// a thread with a descriptor table of its own are not found.
+	// PIDFDThread is PIDFD_THREAD, of Linux 6.9. Without it a thread's descriptors are taken from its process, and a thread with a
+	// descriptor table of its own is refused; see [Call.File].
 	PIDFDThread bool
 	// AddFDSend is SECCOMP_ADDFD_FLAG_SEND, of Linux 5.14. [Supervisor.Attach] fails without it.
 	AddFDSend bool
