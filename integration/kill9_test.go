@@ -61,20 +61,38 @@ func (r *ociRuntime) tiePid(t *testing.T, id string) int {
 	return 0
 }
 
-// killed starts a command and kills it with SIGKILL after a random part of the time that it takes when left alone.
-// It tells whether the command was still there to be killed.
-func killed(t *testing.T, random *rand.Rand, usual time.Duration, cmd *exec.Cmd) bool {
+// moments are when to kill: at a random part of the time that a command takes, which is learnt from what kills hit, since machines are now busy and
+// now idle.
+type moments struct {
+	random *rand.Rand
+	span   time.Duration
+}
+
+func (m *moments) next() time.Duration { return time.Duration(m.random.Int64N(int64(m.span) + 1)) }
+
+func (m *moments) learn(hit bool) {
+	if hit {
+		m.span += m.span / 32
+	} else {
+		m.span -= m.span / 8
+	}
+}
+
+// killed starts a command and kills it with SIGKILL at a moment. It tells whether the command was still there to be killed.
+func killed(t *testing.T, when *moments, cmd *exec.Cmd) bool {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.NewTimer(time.Duration(random.Int64N(int64(usual) + 1)))
+	timer := time.NewTimer(when.next())
 	defer timer.Stop()
 	<-timer.C // the moment of the kill is what is being tried
 	cmd.Process.Kill()
 	cmd.Wait() // killed or not
 	reapOrphans()
-	return !cmd.ProcessState.Exited()
+	hit := !cmd.ProcessState.Exited()
+	when.learn(hit)
+	return hit
 }
 
 // reapOrphans reaps every process that has become the tests' child and has ended. No command may be under way.
@@ -152,11 +170,12 @@ func killing(t *testing.T, prepare func(r *ociRuntime, b *bundle), args func(b *
 	b := killedPolicy(t)
 	b.write(t)
 	command := func() *exec.Cmd { return r.command(context.Background(), args(b)...) }
-	usual := usually(t, func() { prepare(r, b) }, command, func() { cleared(t, r, b, "after a command that was left alone") })
+	when := &moments{random: random}
+	when.span = usually(t, func() { prepare(r, b) }, command, func() { cleared(t, r, b, "after a command that was left alone") })
 	hits := 0
 	for round := range killRounds {
 		prepare(r, b)
-		if killed(t, random, usual, command()) {
+		if killed(t, when, command()) {
 			hits++
 		}
 		check(r, b, round)
@@ -301,16 +320,19 @@ func TestMonitorKilledAtAnyMoment(t *testing.T) {
 	b := killedPolicy(t)
 	b.write(t)
 	command := func() *exec.Cmd { return r.command(context.Background(), "run", "--detach", "--bundle", b.dir, b.id) }
-	usual := usually(t, func() {}, command, func() { cleared(t, r, b, "after a run that was left alone") })
+	when := &moments{random: random}
+	when.span = usually(t, func() {}, command, func() { cleared(t, r, b, "after a run that was left alone") })
 	hits := 0
 	for round := range killRounds {
 		cmd := command()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		timer := time.NewTimer(time.Duration(random.Int64N(int64(usual) + 1)))
+		timer := time.NewTimer(when.next())
 		<-timer.C // the moment of the kill is what is being tried
-		hits += killNamed(t, cmd.Process.Pid, b.id)
+		count := killNamed(t, cmd.Process.Pid, b.id)
+		when.learn(count > 0)
+		hits += count
 		cmd.Wait() // with an error or without: what counts is what can be cleared
 		reapOrphans()
 		cleared(t, r, b, fmt.Sprintf("after killing the monitor, round %d", round))
