@@ -97,11 +97,19 @@ func TestExecIntoASubCgroup(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		seen := 0
 		for line := range strings.Lines(string(content)) {
 			fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+			if !strings.Contains(fields[2], c.id) {
+				continue // a hierarchy that is mounted nowhere
+			}
+			seen++
 			if got := strings.HasSuffix(fields[2], "/"+c.id+"/inner"); got != test.inner(fields[1]) {
 				t.Errorf("%v: %s", test.flags, line)
 			}
+		}
+		if seen != len(own) {
+			t.Errorf("%v: in %d of the container's %d cgroups:\n%s", test.flags, seen, len(own), content)
 		}
 	}
 	for _, bad := range []string{"missing", "../..", "bogus:inner"} {
