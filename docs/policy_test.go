@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,6 +112,46 @@ func refused(t *testing.T, key, value string) bool {
 	}
 	_, err := policy.Load(policy.Options{ConfigPath: config, Annotations: map[string]string{policy.AnnotationPrefix + key: value}})
 	return err != nil && strings.Contains(err.Error(), notYet)
+}
+
+// TestEventCalls compares the table of calls that make events with those that do.
+func TestEventCalls(t *testing.T) {
+	const page, begin, end = "agent.md", "<!-- calls: written by go test ./docs -update -->\n", "<!-- calls: end -->\n"
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, begun := strings.Cut(string(text), begin)
+	table, after, ended := strings.Cut(rest, end)
+	if !begun || !ended {
+		t.Fatalf("%s lacks the marks of the table of calls", page)
+	}
+	var order []seccompnotif.Category
+	held, told := map[seccompnotif.Category][]string{}, map[seccompnotif.Category][]string{}
+	for _, call := range seccompnotif.EventCalls() {
+		if !slices.Contains(order, call.Category) {
+			order = append(order, call.Category)
+		}
+		if call.Held {
+			held[call.Category] = append(held[call.Category], "`"+call.Name+"`")
+		} else {
+			told[call.Category] = append(told[call.Category], "`"+call.Name+"`")
+		}
+	}
+	var want strings.Builder
+	want.WriteString("| category | calls that wait for a verdict | calls that are told |\n| --- | --- | --- |\n")
+	for _, category := range order {
+		fmt.Fprintf(&want, "| `%s` | %s | %s |\n", category, strings.Join(held[category], ", "), strings.Join(told[category], ", "))
+	}
+	if table == want.String() {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s: the table of calls is out of date: run go test ./docs -update\nwant:\n%s", page, want.String())
+	}
+	if err := os.WriteFile(page, []byte(before+begin+want.String()+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestSyscallGroups looks for every group on the page.

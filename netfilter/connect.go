@@ -10,6 +10,14 @@ import (
 
 // connect handles connect(fd, addr, length).
 func (e *Egress) connect(c *seccompnotif.Call) seccompnotif.Action {
+	if e.asks(c) {
+		return e.gate.Later(func() seccompnotif.Action { return e.connectFrom(c, true) })
+	}
+	return e.connectFrom(c, false)
+}
+
+// connectFrom takes what the guest has given.
+func (e *Egress) connectFrom(c *seccompnotif.Call, onWorker bool) seccompnotif.Action {
 	m := getScratch()
 	defer m.put()
 	sa, unreadable := m.readName(c, c.Arg(1), int(int32(c.Arg(2))))
@@ -24,14 +32,18 @@ func (e *Egress) connect(c *seccompnotif.Call) seccompnotif.Action {
 		s.close()
 		return seccompnotif.Errno(unreadable)
 	}
-	return e.connectSocket(c, s, sa, false)
+	return e.connectSocket(c, s, sa, onWorker)
 }
 
 // connectSocket connects a socket, which it takes over.
 func (e *Egress) connectSocket(c *seccompnotif.Call, s socket, sa []byte, onWorker bool) seccompnotif.Action {
 	if s.domain == unix.AF_UNIX {
 		if onWorker {
-			return e.connectUnix(c, s, sa)
+			if errno := e.ask(c, &s, noDestination); errno != 0 {
+				s.close()
+				return seccompnotif.Errno(errno)
+			}
+			return e.connectUnix(c, s, slices.Clone(sa))
 		}
 		s.close() // so that nothing is left open if the worker never runs
 		sa = slices.Clone(sa)
@@ -57,6 +69,9 @@ func (e *Egress) connectInet(c *seccompnotif.Call, s *socket, sa []byte) (_ unix
 	switch {
 	case s.isInet():
 		to, errno := e.judgeInet(c, s, sa, false)
+		if errno == 0 && to.IsValid() {
+			errno = e.ask(c, s, to)
+		}
 		if errno != 0 {
 			return errno, false
 		}

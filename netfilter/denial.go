@@ -89,6 +89,11 @@ func callName(c *seccompnotif.Call) string {
 
 // refuse records a denial and returns its errno.
 func (e *Egress) refuse(c *seccompnotif.Call, s *socket, to netip.AddrPort, verdict Verdict, because string) unix.Errno {
+	if e.asks(c) {
+		details := s.details(to)
+		details.Denied = true
+		e.gate.Report(c, details)
+	}
 	if e.denials == nil {
 		return deniedErrno
 	}
@@ -106,6 +111,9 @@ func (e *Egress) refuse(c *seccompnotif.Call, s *socket, to netip.AddrPort, verd
 // that tries again and again, and whoever else waits for the listener, all that it takes to find out about a socket.
 func (e *Egress) refusedUnseen(c *seccompnotif.Call, sa []byte) bool {
 	to, ok := inetAddress(sa)
+	if e.asks(c) {
+		return false // whoever is asked is told of the socket, too
+	}
 	if !ok || to.Addr().Unmap().IsUnspecified() || !e.policy.deniesAll(to.Addr(), to.Port()) {
 		return false // where an unspecified address leads depends on the socket
 	}

@@ -20,6 +20,8 @@ type EgressConfig struct {
 	// namespace. A guest in that namespace would otherwise reach the host's abstract sockets past its Landlock scope, which
 	// does not bind the supervisor. It is for guests that may reach them anyway.
 	SharedAbstract bool
+	// Gate, if not nil, is asked about the calls that the policy allows before they are made, and told of those that it denies.
+	Gate *seccompnotif.Gate
 }
 
 // Egress judges and carries out the calls of [Policy.Notifications]. It is safe for concurrent use.
@@ -29,6 +31,8 @@ type Egress struct {
 	host     *seccompnotif.Host
 	lot      *lot
 	abstract bool
+	gate     *seccompnotif.Gate
+	live     live
 }
 
 // NewEgress returns the handlers for a policy. The supervisor has to run with the privileges, and the view of /proc, that
@@ -38,7 +42,11 @@ func NewEgress(config EgressConfig) (*Egress, error) {
 	if err != nil {
 		return nil, fmt.Errorf("egress: %w", err)
 	}
-	return &Egress{config.Policy, config.Denials, host, newLot(host), config.SharedAbstract}, nil
+	e := &Egress{
+		policy: config.Policy, denials: config.Denials, host: host, lot: newLot(host), abstract: config.SharedAbstract, gate: config.Gate,
+	}
+	e.live.begin(config.Policy)
+	return e, nil
 }
 
 // Close releases the descriptors that e holds. No handler may run any more.
@@ -79,8 +87,8 @@ func (e *Egress) judgeInet(c *seccompnotif.Call, s *socket, sa []byte, forSend b
 	if s.inet == notJudgeable {
 		return netip.AddrPort{}, e.refuse(c, s, to, Verdict{}, "no rule can allow this protocol")
 	}
-	if verdict := e.policy.Judge(s.inet.rules(), to.Addr(), to.Port()); !verdict.Allowed {
-		return netip.AddrPort{}, e.refuse(c, s, to, verdict, "")
+	if verdict, because := e.live.judge(c, s.inet.rules(), to); !verdict.Allowed {
+		return netip.AddrPort{}, e.refuse(c, s, to, verdict, because)
 	}
 	return to, 0
 }

@@ -121,6 +121,9 @@ func (p Ports) subtract(q Ports) Ports {
 // handled by [Egress]. If it is false, [Policy.Denials] and [Policy.TCPPortsOnly] together enforce the policy and nothing is
 // trapped.
 func (p Policy) NeedsSupervisor() bool {
+	if p.watched {
+		return true
+	}
 	for protocol := range protocolCount {
 		reach, _ := p.reachOf(protocol)
 		if reach == reachJudged || reach == reachPorts && protocol != TCP {
@@ -162,6 +165,15 @@ func (p Policy) Notifications() []seccompnotif.Notification {
 	if !p.NeedsSupervisor() {
 		return nil
 	}
+	if p.watched {
+		// Whoever watches is told of Unix sockets as well.
+		return []seccompnotif.Notification{
+			{Syscall: "connect"},
+			{Syscall: "sendto", When: []seccompnotif.Match{{Arg: 4, Op: seccompnotif.NotEqual, Value: 0, Wide: true}}},
+			{Syscall: "sendmsg"},
+			{Syscall: "sendmmsg"},
+		}
+	}
 	return []seccompnotif.Notification{
 		{Syscall: "connect", When: []seccompnotif.Match{longAddress(2)}},
 		{Syscall: "sendto", When: []seccompnotif.Match{{Arg: 4, Op: seccompnotif.NotEqual, Value: 0, Wide: true}, longAddress(5)}},
@@ -179,7 +191,8 @@ func (p Policy) Notified() []string {
 	return names
 }
 
-// Denials returns what the filter must deny on registers alone for the policy to hold. Without rules it is nothing. Otherwise:
+// Denials returns what the filter must deny on registers alone for the policy to hold. Without rules it is nothing, unless the policy
+// is watched ([Policy.Watched]). Otherwise:
 //
 //   - Sockets are TCP, UDP, ping, Unix or netlink. UDP and ping sockets are refused (EACCES) where no rule allows any of
 //     their destinations; raw sockets always (EPERM), other types, protocols such as MPTCP and SCTP, and families such
@@ -193,7 +206,7 @@ func (p Policy) Notified() []string {
 // Sockets made elsewhere and received are not stopped by the first point. [Egress] judges or refuses them; where nothing is
 // trapped, Landlock judges their TCP connects, and others are not covered.
 func (p Policy) Denials() []seccompnotif.Denial {
-	if p.Unrestricted() {
+	if p.Unrestricted() && !p.watched {
 		return nil
 	}
 	udp, _ := p.reachOf(UDP)

@@ -36,6 +36,7 @@ type guestStart struct {
 	Policy   Policy
 	Bind     BindPolicy
 	Args     json.RawMessage
+	Watched  bool // which the policy's JSON form does not tell
 }
 
 func TestMain(m *testing.M) {
@@ -86,6 +87,9 @@ func guestMain(text string) error {
 	var start guestStart
 	if err := json.Unmarshal([]byte(text), &start); err != nil {
 		return err
+	}
+	if start.Watched {
+		start.Policy = start.Policy.Watched()
 	}
 	overlay := seccompnotif.Overlay{
 		NotifyWhen: append(start.Policy.Notifications(), start.Bind.Notifications()...), Deny: append(start.Policy.Denials(), start.Bind.Denials()...),
@@ -140,6 +144,8 @@ type guestOptions struct {
 	bind     BindPolicy                   // takes the handler of listen besides
 	quiet    bool                         // no record of denials
 	denials  DenialLog                    // in place of the record that denied returns
+	asked    seccompnotif.Subscriber      // is asked about what the policy allows
+	change   func(*Egress)                // changes the policy before the guest goes on
 	parked   int                          // calls that may be parked at a time; 0 = as many as usual
 }
 
@@ -150,7 +156,7 @@ func (n *network) start(t testing.TB, p Policy, scenario string, o guestOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(guestStart{scenario, p, o.bind, args})
+	text, err := json.Marshal(guestStart{scenario, p, o.bind, args, p.watched})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,9 +203,19 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 	if o.quiet || o.denials != nil {
 		config.Denials = o.denials
 	}
+	if o.asked != nil {
+		config.Gate, err = seccompnotif.NewGate(seccompnotif.GateConfig{Subscriber: o.asked, Syscalls: p.Notified(), Log: g.t.Logf})
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		g.t.Cleanup(config.Gate.Close)
+	}
 	egress, err := NewEgress(config)
 	if err != nil {
 		g.t.Fatal(err)
+	}
+	if o.change != nil {
+		o.change(egress)
 	}
 	if o.parked > 0 {
 		egress.lot.limit = o.parked

@@ -69,6 +69,7 @@ const (
 	stuck    progress = iota // nothing happened; the call would still block
 	advanced                 // something happened, but the call would block again
 	done                     // the call has its answer
+	unasked                  // somebody is to be asked about the call first; never of a parked one
 )
 
 // parked is a call in the lot. What is set before it is parked stays as it is.

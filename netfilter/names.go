@@ -28,7 +28,7 @@ func (p Policy) Names() []string {
 // Pin returns the policy with each name standing for the addresses given, for good. Until then, and where none are given, a rule
 // with a name matches nothing.
 func (p Policy) Pin(names Names) Policy {
-	pinned := Policy{deny: p.deny, layers: slices.Clone(p.layers)}
+	pinned := Policy{deny: p.deny, layers: slices.Clone(p.layers), watched: p.watched}
 	for _, name := range p.Names() {
 		if addrs := names[name]; len(addrs) > 0 {
 			if pinned.names == nil {

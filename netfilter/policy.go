@@ -14,9 +14,10 @@ import (
 // match it. A policy from one source has at most one layer. Every further source that states allow rules adds a layer: sets of
 // rules intersect exactly that way, without any rule having to be rewritten.
 type Policy struct {
-	layers []ruleSet
-	deny   ruleSet
-	names  Names // what names stand for; never changed
+	layers  []ruleSet
+	deny    ruleSet
+	names   Names // what names stand for; never changed
+	watched bool
 }
 
 // ruleSet is rules with their index; without rules index is nil.
@@ -59,6 +60,13 @@ func NewPolicy(allow, deny []Rule) Policy {
 // DenyAll returns the policy that allows nothing.
 func DenyAll() Policy { return NewPolicy([]Rule{}, nil) }
 
+// Watched returns p for a guest whose every call that reaches out is looked at, whether the rules need it or not: somebody is to be
+// asked about them, or the rules may become more. The policy's JSON form does not tell.
+func (p Policy) Watched() Policy {
+	p.watched = true
+	return p
+}
+
 // Tighten returns the policy that allows what both p and q allow. A name that both have pinned keeps the addresses that it has in p.
 func (p Policy) Tighten(q Policy) Policy {
 	deny := p.deny
@@ -68,7 +76,7 @@ func (p Policy) Tighten(q Policy) Policy {
 	case len(q.deny.rules) > 0:
 		deny = newRuleSet(slices.Concat(p.deny.rules, q.deny.rules), nil)
 	}
-	both := Policy{layers: slices.Concat(p.layers, q.layers), deny: deny}
+	both := Policy{layers: slices.Concat(p.layers, q.layers), deny: deny, watched: p.watched || q.watched}
 	if len(p.names)+len(q.names) == 0 {
 		return both
 	}

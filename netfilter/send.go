@@ -37,6 +37,8 @@ type sendCall struct {
 
 	began  time.Time // when a worker, or the lot, began the try that is under way
 	parked *parked   // nil before the call is parked
+
+	question question
 }
 
 // message is one message of the guest. The slices are ours.
@@ -61,6 +63,10 @@ func (e *Egress) send(c *seccompnotif.Call, call sendCall) seccompnotif.Action {
 	m := getScratch()
 	defer m.put()
 	result, errno := e.sendAll(c, m, &call, false)
+	if errno == errAsk || errno == errLater && e.asks(c) {
+		later := call
+		return e.gate.Later(func() seccompnotif.Action { return e.sendAsking(c, &later) })
+	}
 	if errno == errLater {
 		later := call // so that call itself stays off the heap
 		return seccompnotif.Defer(func() seccompnotif.Action {
@@ -82,6 +88,11 @@ func (e *Egress) goOn(c *seccompnotif.Call, call *sendCall) (seccompnotif.Action
 	messages, bytes, connecting := call.messages, call.bytes, call.connecting
 	result, errno := e.sendAll(c, m, call, true)
 	switch {
+	case errno == errAsk && call.parked == nil:
+		return seccompnotif.Action{}, unasked
+	case errno == errAsk:
+		// The next message goes elsewhere, and the lot is no place to ask. What is sent counts; the guest may come back with the rest.
+		return answer(call.result(0, unix.EPERM)), done
 	case errno != errBlocked:
 		return answer(result, errno), done
 	case call.messages != messages || call.bytes != bytes || call.connecting != connecting:
@@ -137,7 +148,7 @@ func (e *Egress) sendOver(c *seccompnotif.Call, s *socket, m *scratch, call *sen
 			return call.result(0, errno)
 		}
 		n, errno := e.sendMessage(c, s, m, call, msg, onWorker)
-		if errno == errLater || errno == errBlocked {
+		if errno == errLater || errno == errBlocked || errno == errAsk {
 			return 0, errno
 		}
 		if errno != 0 {
@@ -257,6 +268,11 @@ func (e *Egress) judgeMessage(c *seccompnotif.Call, s *socket, msg *message, cal
 		if errno != 0 {
 			return errno
 		}
+		if to.IsValid() {
+			if errno := e.mustAsk(c, s, call, to); errno != 0 {
+				return errno
+			}
+		}
 		if !to.IsValid() && s.inet == inetUDP {
 			// AF_UNSPEC, which sends to where an IPv6 socket is connected, as no address does. The guest may make an IPv4 socket of
 			// it meanwhile (IPV6_ADDRFORM), which would take what stands in the address for a destination.
@@ -275,6 +291,11 @@ func (e *Egress) sendUnix(c *seccompnotif.Call, s *socket, t *transfer) (int, un
 		return 0, errno
 	}
 	// Other types either ignore the address or refuse it without looking it up.
+	if len(t.message.name) > 0 && s.kind == unix.SOCK_DGRAM {
+		if errno := e.mustAsk(c, s, t.progress, noDestination); errno != 0 {
+			return 0, errno
+		}
+	}
 	byPath := isPath(t.message.name) && s.kind == unix.SOCK_DGRAM
 	if byPath && !t.onWorker {
 		return 0, errLater

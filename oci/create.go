@@ -22,6 +22,7 @@ import (
 	"github.com/sandlock/sandlock-runtime/oci/policy"
 	"github.com/sandlock/sandlock-runtime/oci/state"
 	"github.com/sandlock/sandlock-runtime/oci/terminal"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/agent"
 )
 
 // planFile is the plan in the state directory, for exec and inspect.
@@ -56,6 +57,7 @@ type container struct {
 	relay    *terminal.Relay // of the terminal, where it is not handed over
 	socket   *net.UnixListener
 	denials  *denialLog
+	agent    *agent.Conn // nil where the policy has none
 	host     <-chan host.Host
 	starts   bool // as soon as it is created
 }
@@ -207,6 +209,7 @@ func (c *container) decide(id string, asked policy.Policy) (err error) {
 	}
 	c.plan, err = plan.New(plan.Request{
 		ID: id, Bundle: c.bundle, Policy: asked, Host: on, Home: home(c.bundle), KernelCore: statErr == nil, Names: answers, Hosts: hosts, Ephemeral: ports,
+		Events:  wanted(c.agent),
 		Cgroups: hierarchies(on.Cgroup.Layout, c.cgroup.Paths(), hasNamespace(c.bundle.Spec, specs.CgroupNamespace)),
 	})
 	return err
@@ -253,7 +256,10 @@ func (c *container) launch(o CreateOptions, asked policy.Policy) error {
 	return err
 }
 
-func (c *container) decideAndLaunch(o CreateOptions, asked policy.Policy, wait func() (*cgroup.Entrance, error)) error {
+func (c *container) decideAndLaunch(o CreateOptions, asked policy.Policy, wait func() (*cgroup.Entrance, error)) (err error) {
+	if c.agent, err = connectAgent(c.dir.ID(), asked); err != nil {
+		return err
+	}
 	if err := c.decide(c.dir.ID(), asked); err != nil {
 		return err
 	}
@@ -267,6 +273,7 @@ func (c *container) decideAndLaunch(o CreateOptions, asked policy.Policy, wait f
 		State:       specs.State{Version: specs.Version, ID: c.dir.ID(), Bundle: c.bundle.Path, Annotations: c.bundle.Spec.Annotations},
 		PreserveFDs: o.PreserveFDs, NewKeyring: !o.NoNewKeyring, FilterCache: c.runtime.filterCache(),
 		Meanwhile: c.furnish, Console: console, Started: c.markStarted, Denials: c.denials, Log: c.runtime.Log,
+		Agent: c.agent, Limit: c.limit,
 	})
 	return err
 }
@@ -334,6 +341,9 @@ func (c *container) undo() {
 	}
 	if c.monitor != nil {
 		c.monitor.Close()
+	}
+	if c.agent != nil {
+		c.agent.Close()
 	}
 	if c.cgroup != nil {
 		if err := c.cgroup.Destroy(); err != nil {

@@ -129,7 +129,7 @@ func TestFeaturesDocument(t *testing.T) {
 	if f.Annotations["io.sandlock.version"] != "1.2.3" || f.Annotations["io.sandlock.commit"] != "abc" || !strings.HasPrefix(f.Annotations["io.github.seccomp.libseccomp.version"], "2.") {
 		t.Errorf("annotations %q", f.Annotations)
 	}
-	want := []string{"io.sandlock.filesystem.mount", "org.systemd.property."}
+	want := []string{"io.sandlock.filesystem.mount", "io.sandlock.policy.socket", "org.systemd.property."}
 	if !slices.Equal(f.PotentiallyUnsafeConfigAnnotations, want) {
 		t.Errorf("unsafe annotations %q, want %q", f.PotentiallyUnsafeConfigAnnotations, want)
 	}

@@ -33,7 +33,7 @@ func (i Inspection) WriteText(w io.Writer) error {
 		s.namespaces(p)
 		s.mounts(p.Root)
 		s.process(p.Process)
-		s.limits(p.Resources)
+		s.limits(p)
 	}
 	_, err := io.WriteString(w, s.text.String())
 	return err
@@ -384,7 +384,11 @@ func capabilityText(set uint64) string {
 	return strings.Join(list, ", ")
 }
 
-func (s *sections) limits(r *specs.LinuxResources) {
+func (s *sections) limits(p *plan.Plan) {
+	r, err := p.InForce()
+	if err != nil {
+		r = p.Resources
+	}
 	if r == nil {
 		return
 	}

@@ -35,7 +35,11 @@ func (r *Runtime) Update(id string, changes *specs.LinuxResources) error {
 			return err
 		}
 		made.Resources = merged.Linux.Resources
-		if err := group.Update(made.Resources); err != nil {
+		inForce, err := made.InForce()
+		if err != nil {
+			return err
+		}
+		if err := group.Update(inForce); err != nil {
 			return err
 		}
 		return keepLimits(dir, record, made, group.Config())

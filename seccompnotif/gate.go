@@ -28,7 +28,7 @@ type GateConfig struct {
 	Syscalls []string
 	// Record, if not nil, is told of held calls that were denied, with the error if there was no verdict, and of those allowed
 	// with [Audit]. It is called by several goroutines while the caller waits, so it must be quick.
-	Record func(Event, Verdict, error)
+	Record func(*Call, Event, Verdict, error)
 	// Log, if not nil, is told of what nobody else would learn, like [Config.Log].
 	Log func(format string, args ...any)
 }
@@ -120,7 +120,7 @@ func (g *Gate) Ask(c *Call, details Details) unix.Errno {
 		return 0
 	}
 	if g.config.Record != nil {
-		g.config.Record(e, verdict, err)
+		g.config.Record(c, e, verdict, err)
 	}
 	if verdict.Decision == Audit {
 		return 0

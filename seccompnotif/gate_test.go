@@ -120,7 +120,7 @@ func TestVerdicts(t *testing.T) {
 			var records atomic.Int32
 			s := newNotes(func(context.Context, Event) (Verdict, error) { return c.verdict, c.err })
 			v, _ := gated(t, s, nil, func(g *Gate) {
-				g.config.Record = func(_ Event, _ Verdict, err error) {
+				g.config.Record = func(_ *Call, _ Event, _ Verdict, err error) {
 					records.Add(1)
 					if (err != nil) != (c.err != nil) {
 						t.Errorf("recorded with the error %v", err)

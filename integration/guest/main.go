@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -19,22 +20,44 @@ var verbs = map[string]func(args []string) (string, error){
 	"attack":    attack,
 	"handle":    openByHandle,
 	"queue":     queue,
+	"reap":      reap,
+	"open":      openFile,
+	"exec":      execute,
 }
 
 func main() {
-	if len(os.Args) < 2 || verbs[os.Args[1]] == nil {
-		fmt.Fprintf(os.Stderr, "guest: no such verb in %q\n", os.Args)
-		os.Exit(2)
+	args := os.Args[1:]
+	if len(args) > 0 && args[0] == "steps" {
+		steps(args[1:])
+		return
 	}
-	answer, err := verbs[os.Args[1]](os.Args[2:])
+	os.Exit(report(args))
+}
+
+// report does what the arguments say, prints what came of it, and returns the exit code.
+func report(args []string) int {
+	if len(args) == 0 || verbs[args[0]] == nil {
+		fmt.Fprintf(os.Stderr, "guest: no such verb in %q\n", args)
+		return 2
+	}
+	answer, err := verbs[args[0]](args[1:])
 	var errno unix.Errno
 	switch {
 	case errors.As(err, &errno):
 		fmt.Println(unix.ErrnoName(errno))
-		os.Exit(1)
+		return 1
 	case err != nil:
 		fmt.Println(err)
-		os.Exit(1)
+		return 1
 	}
 	fmt.Println(answer)
+	return 0
+}
+
+// steps reports once for every line that comes, as one process.
+func steps(args []string) {
+	fmt.Println(os.Getpid())
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		report(args)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +12,21 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// reap prints "up" and is a good first process from then on: it waits for whatever is left to it.
+func reap([]string) (string, error) {
+	fmt.Println("up")
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, unix.SIGCHLD)
+	for range ended {
+		for {
+			if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+				break
+			}
+		}
+	}
+	return "", nil
+}
 
 // overwriteRuntime watches for a process whose program is not the root's own (a runtime on its way into the container),
 // and tries to open that program for writing, as CVE-2019-5736 did. It ends when the file /stop appears, and prints

@@ -149,6 +149,7 @@ func (m *Monitor) mounted(l *plan.Launch) error {
 
 // created takes over what the child has got and has the rest of the world told.
 func (m *Monitor) created(l *plan.Launch) error {
+	defer m.listenToAgent()
 	if l.HasListener {
 		listener, err := m.parked.Take(l.Listener)
 		if err != nil {

@@ -10,11 +10,14 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/oci/caller"
 	"github.com/sandlock/sandlock-runtime/oci/cgroup"
 	"github.com/sandlock/sandlock-runtime/oci/launch"
 	"github.com/sandlock/sandlock-runtime/oci/plan"
+	"github.com/sandlock/sandlock-runtime/oci/policy"
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/agent"
 )
 
 // Request is what a container is made from.
@@ -43,18 +46,26 @@ type Request struct {
 	Started func() error
 	// Denials records what the policy refuses, and what it allows to be on record.
 	Denials AuditLog
-	Log     *logrus.Logger
+	// Agent is who is asked about what the container does; nil where the plan has none.
+	Agent *agent.Conn
+	// Limit puts limits in force that the agent asks for, beside those of the policy.
+	Limit func(policy.Limits) error
+	Log   *logrus.Logger
 }
 
 // Monitor is a container in the hands of its monitor. Its methods are safe for concurrent use once [Launch] has returned.
 type Monitor struct {
 	request    Request
 	supervisor *seccompnotif.Supervisor
-	ruleset    *os.File // nil without Landlock
+	egress     *netfilter.Egress  // nil where no call is made on the container's behalf
+	gate       *seccompnotif.Gate // nil without an agent
+	ruleset    *os.File           // nil without Landlock
 	leash      *leash
 
 	pid  int
 	init *os.File // pidfd of the container's first process
+
+	memory, processes allowance // the agent's to move
 
 	mu      sync.Mutex
 	parked  *launch.Child // nil once started
@@ -98,8 +109,14 @@ func (m *Monitor) Close() {
 	if m.leash != nil {
 		m.leash.release()
 	}
+	if m.request.Agent != nil {
+		m.request.Agent.Close()
+	}
 	if m.supervisor != nil {
 		_ = m.supervisor.Close() // the workload is gone, and nobody waits for answers
+	}
+	if m.gate != nil {
+		m.gate.Close()
 	}
 	for _, f := range []*os.File{m.ruleset, m.init} {
 		if f != nil {

@@ -38,15 +38,19 @@ func (m *Monitor) newSupervisor() error {
 	// A handler that could never run, because the overlay denies its call or lets it through, is a mistake in the plan.
 	table := seccompnotif.NewTable().Under(p.Overlay)
 	notified := p.Overlay.Notified()
-	if len(p.Network.Notifications()) > 0 {
-		egress, err := netfilter.NewEgress(netfilter.EgressConfig{
-			Policy: p.Network, Denials: m.request.Denials,
+	if err := m.openGate(table); err != nil {
+		return err
+	}
+	if network := p.Egress(); len(network.Notifications()) > 0 {
+		var err error
+		m.egress, err = netfilter.NewEgress(netfilter.EgressConfig{
+			Policy: network, Denials: m.request.Denials, Gate: m.gate,
 			SharedAbstract: !p.Namespaces.Has(specs.NetworkNamespace) && !scoped(p),
 		})
 		if err != nil {
 			return err
 		}
-		for nr, handler := range egress.Handlers() {
+		for nr, handler := range m.egress.Handlers() {
 			if notified[nr] { // syscalls.deny may have refused it outright
 				table.Handle(nr, handler)
 			}

@@ -32,6 +32,7 @@ func (p *Plan) explain() {
 	}
 	p.explainNetwork()
 	p.explainBind()
+	p.explainAgent()
 	if p.Seccomp != nil {
 		p.note("linux.seccomp", "seccomp", "the spec's own filter, installed last")
 	}
@@ -42,7 +43,7 @@ func (p *Plan) explain() {
 
 // explainNetwork says it of each rule for the network.
 func (p *Plan) explainNetwork() {
-	allow, deny := p.Network.Explain()
+	allow, deny := p.Egress().Explain()
 	for _, layer := range allow {
 		if len(layer) == 0 {
 			p.note(keyAllow+" nothing", string(netfilter.ByBoth), "no TCP port is left, and other sockets are refused when they are made")

@@ -20,11 +20,11 @@ func (p *Plan) planOverlay(r Request) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.key("syscalls.allow"), err)
 	}
-	p.Overlay.NotifyWhen = append(p.Network.Notifications(), p.Bind.Notifications()...)
-	p.Overlay.Deny = p.Network.Denials()
-	if p.Network.Unrestricted() { // otherwise they are among its own
+	p.Overlay.NotifyWhen = append(p.Egress().Notifications(), p.Bind.Notifications()...)
+	if p.Overlay.Deny = p.Egress().Denials(); len(p.Overlay.Deny) == 0 { // otherwise they are among its own
 		p.Overlay.Deny = p.Bind.Denials()
 	}
+	p.events()
 	var base []seccompnotif.Denial
 	if len(p.Overlay.NotifyWhen) > 0 {
 		base = seccompnotif.DefaultDenials()
@@ -42,7 +42,7 @@ func (p *Plan) planOverlay(r Request) error {
 	if p.Supervised() && !r.Host.Seccomp.WaitKillable {
 		// A signal would end the workload's wait for a call that has been made on its behalf, and have it made twice.
 		return fmt.Errorf("%s: needs the supervisor, and with it SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19), which this kernel lacks",
-			p.key(keyAllow, keyDeny))
+			p.key("policy.socket", keyAllow, keyDeny))
 	}
 	return nil
 }

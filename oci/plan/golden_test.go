@@ -69,7 +69,7 @@ func asked(t testing.TB, annotations map[string]string) policy.Policy {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "config.toml")
 	// Loosening a protection is a grant; the tests need it.
-	if err := os.WriteFile(config, []byte("[annotations]\ngrant = [\"protection.fs_refer\", \"syscalls.allow\"]\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("[annotations]\ngrant = [\"protection.fs_refer\", \"syscalls.allow\", \"policy.socket\"]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	full := make(map[string]string, len(annotations))
@@ -161,6 +161,7 @@ func goldenRequests(t *testing.T) map[string]Request {
 		"bind-chosen":       request(t, "docker.json", map[string]string{"network.deny_bind": "22"}, withCapability("CAP_SYS_ADMIN")),
 		"bind-network":      request(t, "docker.json", map[string]string{"network.deny_bind": "*", "network.allow": "tcp://*:443"}, nil),
 		"network-none":      request(t, "docker.json", map[string]string{"network.deny": "*"}, nil),
+		"agent":             request(t, "docker.json", map[string]string{"policy.socket": "/run/agent.sock", "network.allow": "tcp://*:443"}, nil),
 		"limits":            request(t, "docker.json", limits, nil),
 		"syscalls":          request(t, "docker.json", map[string]string{"syscalls.deny": "@ptrace;chroot", "syscalls.allow": "ptrace"}, nil),
 		"protection":        request(t, "docker.json", map[string]string{"protection.fs_refer": "off"}, nil),

@@ -30,6 +30,11 @@ func Tighten(spec *specs.Spec, limits policy.Limits) (*specs.Spec, error) {
 	return &out, nil
 }
 
+// InForce is what the container's cgroup is to enforce: the plan's resources, with what the agent has narrowed laid over.
+func (p *Plan) InForce() (*specs.LinuxResources, error) {
+	return limitResources(p.Resources, p.Narrowed)
+}
+
 // limitResources lays the policy's limits over the spec's: the lower one counts. The spec's own value is left untouched.
 func limitResources(spec *specs.LinuxResources, limits policy.Limits) (*specs.LinuxResources, error) {
 	if limits.Memory == 0 && limits.Processes == 0 && limits.CPU == 0 && len(limits.CPUCores) == 0 {

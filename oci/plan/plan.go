@@ -36,8 +36,10 @@ type Plan struct {
 	Network       netfilter.Policy       `json:"network"`
 	Bind          netfilter.BindPolicy   `json:"bind,omitzero"`
 	Overlay       seccompnotif.Overlay   `json:"overlay"`
-	Seccomp       *specs.LinuxSeccomp    `json:"-"` // the spec's own filter; it is large, and kept with the spec
+	Agent         *Agent                 `json:"agent,omitempty"` // nil: nobody is asked
+	Seccomp       *specs.LinuxSeccomp    `json:"-"`               // the spec's own filter; it is large, and kept with the spec
 	Resources     *specs.LinuxResources  `json:"resources,omitempty"`
+	Narrowed      policy.Limits          `json:"narrowed,omitzero"` // limits that the agent has put below Resources
 	Policy        policy.Policy          `json:"policy"`
 	Enforcement   []Enforcement          `json:"enforcement"`
 }
@@ -65,6 +67,8 @@ type Request struct {
 	Hosts string
 	// Ephemeral is what ports the kernel chooses from in the container's network namespace; none for the kernel's default.
 	Ephemeral netfilter.Ports
+	// Events are the names of the system calls that the policy's agent wants to be told of; nil for all.
+	Events []string
 }
 
 // New decides. Errors name the field of the spec or the key of the policy, and the reason.
@@ -98,6 +102,9 @@ func New(r Request) (*Plan, error) {
 		return nil, err
 	}
 	if err := p.planLandlock(r); err != nil {
+		return nil, err
+	}
+	if err := p.planAgent(r); err != nil {
 		return nil, err
 	}
 	if err := p.planOverlay(r); err != nil {

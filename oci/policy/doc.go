@@ -27,6 +27,8 @@
 //     nothing that namespaces does not give.
 //   - filesystem.mount adds up, granted or not. One container path with two
 //     meanings is an error, unless the key is granted: then the later counts.
+//   - policy.socket: two different agents are an error, for neither could stand in
+//     for the other.
 //   - syscalls.allow and protection.* can only be loosened by a grant; an
 //     attempt without one is an error that names the key, since silence would
 //     leave the author with a container that fails for no visible reason.

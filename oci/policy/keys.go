@@ -18,6 +18,7 @@ const (
 	Word      Kind = iota // one of the words in Key.Words
 	Name                  // the name of a profile
 	Text                  // any text
+	HostPath              // absolute path of the host
 	Bool                  // true/false, 1/0, yes/no, on/off
 	Count                 // a whole number from 1
 	Size                  // bytes, with an optional suffix K, M, G or T (powers of 1024)
@@ -33,7 +34,7 @@ const (
 // String describes the kind to users.
 func (k Kind) String() string {
 	return [...]string{
-		"word", "profile name", "text", "boolean", "count", "size", "CPU list", "list of container paths",
+		"word", "profile name", "text", "host path", "boolean", "count", "size", "CPU list", "list of container paths",
 		"list of container:host[:ro]", "list of endpoint rules", "list of ports and ranges", "list of names", "list",
 	}[k]
 }
@@ -108,7 +109,7 @@ var keys = [...]Key{
 	{Name: "determinism.time_start", Kind: Text, Later: true},
 	{Name: "determinism.deterministic_dirs", Kind: Bool, Later: true},
 	{Name: "determinism.no_randomize_memory", Kind: Bool, Later: true},
-	{Name: "policy.socket", Kind: Text, Host: true, Later: true},
+	{Name: "policy.socket", Kind: HostPath, Host: true},
 	{Name: "protection.fs_refer", Kind: Word, Words: levels},
 	{Name: "protection.fs_truncate", Kind: Word, Words: levels},
 	{Name: "protection.net_tcp", Kind: Word, Words: levels},

@@ -219,6 +219,12 @@ func TestMerge(t *testing.T) {
 			sources{config: "filesystem.mount = [\"/a:/x\"]\nannotations.allow = [\"filesystem.mount\"]",
 				annotations: annotations{"filesystem.mount": "/b:/y;/a:/x"}},
 			Policy{Filesystem: Filesystem{Mounts: []Mount{{"/a", "/x", false}, {"/b", "/y", false}}}}},
+		{"one agent, twice",
+			sources{config: "policy.socket = \"/run//x\"\nannotations.allow = [\"policy.socket\"]", annotations: annotations{"policy.socket": "/run/x"}},
+			Policy{Socket: "/run/x"}},
+		{"another agent, granted",
+			sources{config: "policy.socket = \"/x\"\nannotations.grant = [\"policy.socket\"]", annotations: annotations{"policy.socket": "/y"}},
+			Policy{Socket: "/y"}},
 		{"isolation stays",
 			sources{config: `isolation = "namespaces"`, annotations: annotations{"isolation": "auto"}},
 			Policy{Isolation: Namespaces}},
@@ -314,7 +320,12 @@ func TestErrors(t *testing.T) {
 		row(annotation("profiles.directory", "/x", "profiles.directory: unknown key, nearest is io.sandlock.profile")),
 		row(annotation("annotations.grant", "x", "annotations.grant: unknown key, nearest is io.sandlock.isolation")),
 		row(annotation("http.allow", "GET x/*", "http.allow: not supported by this version yet")),
-		row(annotation("policy.socket", "/x", "policy.socket: not supported by this version yet")),
+		row(annotation("policy.socket", "/x", "policy.socket: reaches the host, so the operator's annotations.grant must list policy.socket")),
+		row(config(`policy.socket = "run/x"`, `2: policy.socket: "run/x": expected an absolute path`)),
+		row(config(`policy.socket = ["/x"]`, `2: policy.socket: expected a string, found an array`)),
+		row(config(`policy.socket = ""`, `2: policy.socket: empty`)),
+		{"two agents", sources{config: "policy.socket = \"/x\"\nannotations.allow = [\"policy.socket\"]", annotations: annotations{"policy.socket": "/y"}},
+			`io.sandlock.policy.socket: "/y": an earlier source has the agent at /x`},
 		row(annotation("filesystem.mount", "/a:/b", "filesystem.mount: reaches the host, so the operator's annotations.grant must list filesystem.mount")),
 		row(annotation("isolation", "process", `isolation: "process": not supported by this version yet`)),
 		row(annotation("isolation", "full", `isolation: "full": expected one of process, auto, namespaces`)),
@@ -407,7 +418,7 @@ func TestEveryLaterKeyIsRefused(t *testing.T) {
 // TestEveryKeyIsMerged proves that a key that is accepted leaves its mark.
 func TestEveryKeyIsMerged(t *testing.T) {
 	examples := map[Kind]string{
-		Count: "7", Size: "7", CPUs: "0", Paths: "/a", Mounts: "/a:/b", Endpoints: "a", PortLists: "80", Names: "a",
+		Count: "7", Size: "7", CPUs: "0", Paths: "/a", Mounts: "/a:/b", Endpoints: "a", PortLists: "80", Names: "a", HostPath: "/a",
 	}
 	for _, key := range Keys() {
 		if key.Later || key.Only != "" {

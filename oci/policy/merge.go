@@ -78,6 +78,11 @@ func (m *merger) addSetting(s *setting, as standing) error {
 		lower(&p.Limits.CPU, s.number, granted)
 	case "limits.cpu_cores":
 		return m.addCores(s.cpus, granted)
+	case "policy.socket":
+		if p.Socket != "" && p.Socket != s.text && !granted {
+			return wrong(s.text, "an earlier source has the agent at "+p.Socket)
+		}
+		p.Socket = s.text
 	case "syscalls.deny":
 		p.Syscalls.Deny = addUp(p.Syscalls.Deny, s.texts, granted)
 	case "syscalls.allow":

@@ -17,6 +17,8 @@ type Policy struct {
 	Network    Network    `json:"network,omitzero"`
 	Limits     Limits     `json:"limits,omitzero"`
 	Syscalls   Syscalls   `json:"syscalls,omitzero"`
+	// Socket is the host path of the agent that judges what the container does, or "".
+	Socket string `json:"socket,omitempty"`
 	// Protections has the levels that differ from Strict or were stated. Ask
 	// through Protection.
 	Protections map[string]Level `json:"protections,omitempty"`

@@ -125,6 +125,8 @@ func (k *Key) parseScalar(text string) (v value, err error) {
 	case Name:
 		v.text = text
 		err = checkName(text)
+	case HostPath:
+		v.text, err = parsePath(text)
 	case Bool:
 		v.truth, err = parseBool(text)
 	case Count:
