@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/oci/policy"
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
@@ -165,49 +164,4 @@ func TestSyscallGroups(t *testing.T) {
 			t.Errorf("%s does not name the group @%s", policyPage, group)
 		}
 	}
-}
-
-// TestEndpointRules parses the examples of the page: every rule of the list of valid ones, and every invalid one, whose error must be the one shown.
-func TestEndpointRules(t *testing.T) {
-	page, err := os.ReadFile(policyPage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	valid, invalid := 0, 0
-	for _, row := range section(t, string(page), "<!-- valid rules -->") {
-		valid++
-		if _, err := netfilter.ParseRule(row[0]); err != nil {
-			t.Errorf("shown as valid: %v", err)
-		}
-	}
-	for _, row := range section(t, string(page), "<!-- invalid rules -->") {
-		invalid++
-		if _, err := netfilter.ParseRule(row[0]); err == nil || err.Error() != row[1] {
-			t.Errorf("%q: got error %q, the page shows %q", row[0], err, row[1])
-		}
-	}
-	if valid == 0 || invalid == 0 {
-		t.Errorf("%d valid and %d invalid rules found", valid, invalid)
-	}
-}
-
-// section returns the cells, which are all code, of the table after a mark.
-func section(t *testing.T, page, mark string) [][]string {
-	_, rest, found := strings.Cut(page, mark+"\n")
-	if !found {
-		t.Fatalf("%s lacks %s", policyPage, mark)
-	}
-	table, _, _ := strings.Cut(rest, "\n\n")
-	var rows [][]string
-	for i, line := range strings.Split(strings.TrimSpace(table), "\n") {
-		if i < 2 { // the header
-			continue
-		}
-		var cells []string
-		for cell := range strings.SplitSeq(strings.Trim(line, "|"), " | ") {
-			cells = append(cells, strings.Trim(strings.TrimSpace(cell), "`"))
-		}
-		rows = append(rows, cells)
-	}
-	return rows
 }

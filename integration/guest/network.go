@@ -16,7 +16,7 @@ import (
 const answerTimeout = 5000
 
 // network reaches a server in one named way and prints what the server answered.
-// Its arguments are: connect|connect-nonblock|fastopen|sendto|sendmsg|sendmmsg, tcp|udp, HOST:PORT. A host that is a name is tried at each of its
+// Its arguments are: connect|connect-nonblock|fastopen|sendto|sendmsg|sendmmsg, tcp|udp|icmp, HOST:PORT. A host that is a name is tried at each of its
 // addresses.
 func network(args []string) (answer string, err error) {
 	if len(args) != 3 {
@@ -56,6 +56,9 @@ func destinations(text string) ([]netip.AddrPort, error) {
 }
 
 func reachOne(how, protocol string, to netip.AddrPort) (string, error) {
+	if protocol == "icmp" {
+		return ping(to)
+	}
 	kind := unix.SOCK_STREAM
 	if protocol == "udp" {
 		kind = unix.SOCK_DGRAM
@@ -72,6 +75,34 @@ func reachOne(how, protocol string, to netip.AddrPort) (string, error) {
 		return "", err
 	}
 	return readAnswer(fd)
+}
+
+// ping sends an echo request over a ping socket, and prints "pong" when the reply is there; see icmp(7).
+func ping(to netip.AddrPort) (string, error) {
+	family, address := sockaddr(to)
+	protocol, request, reply := unix.IPPROTO_ICMP, byte(8), byte(0) // ICMP_ECHO, ICMP_ECHOREPLY
+	if family == unix.AF_INET6 {
+		protocol, request, reply = unix.IPPROTO_ICMPV6, 128, 129 // ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		return "", err
+	}
+	if err := unix.Sendto(fd, []byte{request, 0, 0, 0, 0, 0, 0, 1}, 0, address); err != nil {
+		return "", err
+	}
+	if err := wait(fd, unix.POLLIN); err != nil {
+		return "", err
+	}
+	buf := make([]byte, 256)
+	n, err := unix.Read(fd, buf)
+	if err != nil {
+		return "", err
+	}
+	if n < 1 || buf[0] != reply {
+		return "", fmt.Errorf("ping: %x is no echo reply", buf[:n])
+	}
+	return "pong", nil
 }
 
 func sockaddr(to netip.AddrPort) (family int, address unix.Sockaddr) {
