@@ -217,9 +217,11 @@ func (c *container) decide(id string, asked policy.Policy) (err error) {
 
 // furnish puts into the state directory what the other verbs need, while the container's first process is on its way.
 func (c *container) furnish() error {
-	// The first process has its own by now.
-	if err := closeInherited(); err != nil {
-		return err
+	// The first process has its own by now, and hooks are to have none.
+	if c.bundle.Spec.Hooks != nil {
+		if err := closeInherited(); err != nil {
+			return err
+		}
 	}
 	text, err := json.Marshal(c.plan)
 	if err != nil {

@@ -96,6 +96,9 @@ func (c *container) release() error {
 	if err := toNull(); err != nil {
 		return err
 	}
+	if err := closeInherited(); err != nil {
+		return err
+	}
 	if c.caller == nil {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -45,6 +46,17 @@ func (b *bench) idleMonitor(name string, annotations map[string]string) (err err
 	if err != nil {
 		return err
 	}
+	if err := printMemory(name, pid); err != nil {
+		return err
+	}
+	tie, err := tiePid(id)
+	if err != nil || tie == 0 {
+		return err
+	}
+	return printMemory("  and its tie", tie)
+}
+
+func printMemory(name string, pid int) error {
 	memory, err := settled(pid)
 	if err != nil {
 		return err
@@ -91,4 +103,24 @@ func (b *bench) monitorPid(id string) (int, error) {
 		return 0, fmt.Errorf("state.json of %s names no monitor", id)
 	}
 	return state.Monitor.Pid, nil
+}
+
+// tiePid is the process that ends a supervised container with its monitor, 0 if there is none.
+func tiePid(id string) (int, error) {
+	names, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range names {
+		// Processes come and go meanwhile.
+		name, err := os.ReadFile(path)
+		if err != nil || string(name) != "sandlock-tie\n" {
+			continue
+		}
+		cmdline, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		if err == nil && bytes.Contains(cmdline, []byte(id)) {
+			return strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		}
+	}
+	return 0, nil
 }
