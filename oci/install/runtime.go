@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"sync"
 )
 
 // Runtime is what is registered.
@@ -17,11 +18,12 @@ type Runtime struct {
 // ErrProfile means that a profile was given for containerd, which hands no flags to its runtimes.
 var ErrProfile = errors.New("containerd passes no flags to a runtime: name the profile in the operator's configuration (profiles.default) or by the annotation io.sandlock.profile")
 
-// What both Docker and containerd, and a Kubernetes handler (RFC 1123 label), take for a name.
-var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+// validName is what both Docker and containerd, and a Kubernetes handler (RFC 1123 label), take for a name. Every verb of the command would pay for its compilation,
+// if it were done at the start.
+var validName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) })
 
 func (r Runtime) check() error {
-	if !validName.MatchString(r.Name) {
+	if !validName().MatchString(r.Name) {
 		return fmt.Errorf("name %q: expected at most 63 of a-z, 0-9 and -, neither first nor last a -", r.Name)
 	}
 	if !filepath.IsAbs(r.Path) {
