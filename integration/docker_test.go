@@ -73,6 +73,7 @@ func TestDocker(t *testing.T) {
 	if ours {
 		t.Run(agentRuntime, func(t *testing.T) {
 			t.Run("policy by profile", func(t *testing.T) { dockerProfile(t, &docker{Daemon: daemon, runtime: agentRuntime}) })
+			t.Run("names by profile", func(t *testing.T) { dockerProfileNames(t, &docker{Daemon: daemon, runtime: agentRuntime}) })
 			t.Run("files by profile", func(t *testing.T) { dockerProfileFiles(t, &docker{Daemon: daemon, runtime: agentRuntime}) })
 		})
 	}
@@ -444,7 +445,7 @@ func agentArgs(t *testing.T) []string {
 	dir := shortTempDir(t)
 	writeFile(t, dir, "config.toml", fmt.Sprintf("[profiles]\ndirectory = %q\n", filepath.Join(dir, "profiles")), 0o644)
 	writeFile(t, dir, "profiles/agent.toml", `[network]
-allow = ["tcp://172.16.0.0/12:8080"]
+allow = ["tcp://172.16.0.0/12:8080", "localhost:7777"]
 [filesystem]
 deny = ["/home"]
 `, 0o644)
@@ -462,6 +463,15 @@ func dockerProfile(t *testing.T, d *docker) {
 	d.once(t, text).expect(t, "served by busybox\nrefused\n")
 	name := d.start(t, "sleep 1000")
 	d.run(t, "exec", name, "sh", "-c", text).expect(t, "served by busybox\nrefused\n")
+}
+
+// A profile with names gives the container a hosts file that has what Docker's has besides: the container's own name.
+func dockerProfileNames(t *testing.T, d *docker) {
+	text := "grep -c '^# Loopback' /etc/hosts; grep -v '^#' /etc/hosts | grep -c localhost; grep -c \"[[:space:]]named$\" /etc/hosts; grep -c added.example /etc/hosts; hostname -i | grep -c '^172'; echo x 2>/dev/null >>/etc/hosts || echo read-only"
+	flags := []string{"--hostname", "named", "--add-host", "added.example:192.0.2.1"}
+	d.once(t, text, flags...).expect(t, "1\n2\n1\n1\n1\nread-only\n")
+	name := d.start(t, "sleep 1000", flags...)
+	d.run(t, "exec", name, "sh", "-c", text).expect(t, "1\n2\n1\n1\n1\nread-only\n")
 }
 
 func dockerProfileFiles(t *testing.T, d *docker) {

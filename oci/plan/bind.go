@@ -63,6 +63,9 @@ func (p *Plan) explainBind() {
 	case p.Bind.NeedsSupervisor():
 		by, why = "Landlock, supervisor", "Landlock has the ports; only listen is trapped, since on a socket that is not bound it takes a port without asking Landlock"
 	}
+	if without := p.withoutTCP(); without != "" && !p.Bind.Unrestricted() {
+		by, why = "nothing", without
+	}
 	for _, layer := range p.Policy.Network.AllowBind {
 		p.note(keyAllowBind+" "+orNone(layer), by, why)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sandlock/sandlock-runtime/landlock"
 	"github.com/sandlock/sandlock-runtime/netfilter"
 )
 
@@ -57,6 +58,13 @@ func (p *Plan) explainNetwork() {
 const maxRows = 64
 
 func (p *Plan) noteRules(key string, list []netfilter.Explanation) {
+	if without := p.withoutTCP(); without != "" {
+		for i, e := range list {
+			if e.By == netfilter.ByLandlock || e.By == netfilter.ByBoth {
+				list[i].By, list[i].Why = "nothing", without
+			}
+		}
+	}
 	for len(list) > 0 {
 		first := list[0]
 		n := slices.IndexFunc(list, func(e netfilter.Explanation) bool { return e.By != first.By || e.Why != first.Why })
@@ -72,4 +80,12 @@ func (p *Plan) noteRules(key string, list []netfilter.Explanation) {
 		}
 		list = list[n:]
 	}
+}
+
+// withoutTCP says why Landlock does not hold TCP ports, where it was asked to and a protection has been given up; otherwise it is empty.
+func (p *Plan) withoutTCP() string {
+	if p.Landlock == nil || p.Landlock.Enforces(landlock.NetTCP) {
+		return ""
+	}
+	return "protection.net_tcp was given up: TCP ports are not held"
 }

@@ -140,6 +140,8 @@ func goldenRequests(t *testing.T) map[string]Request {
 	}
 	older := request(t, "docker.json", nil, nil)
 	older.Host.Landlock = 2
+	unheld := request(t, "docker.json", map[string]string{"network.allow": "tcp://*:443", "network.allow_bind": "80"}, nil)
+	unheld.Host.Landlock, unheld.Policy.Protections = 3, map[string]policy.Level{"net_tcp": policy.Degrade}
 	named := request(t, "docker.json", map[string]string{"network.allow": "api.example.com:443;tcp://db:5432;udp://10.0.0.2:53"}, nil)
 	named.Names = map[string]resolve.Answer{
 		"api.example.com": {Addrs: []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")}},
@@ -160,6 +162,7 @@ func goldenRequests(t *testing.T) map[string]Request {
 		"bind":              request(t, "docker.json", map[string]string{"network.allow_bind": "80,8000-8010;443", "network.deny_bind": "8005"}, nil),
 		"bind-chosen":       request(t, "docker.json", map[string]string{"network.deny_bind": "22"}, withCapability("CAP_SYS_ADMIN")),
 		"bind-network":      request(t, "docker.json", map[string]string{"network.deny_bind": "*", "network.allow": "tcp://*:443"}, nil),
+		"network-unheld":    unheld,
 		"network-none":      request(t, "docker.json", map[string]string{"network.deny": "*"}, nil),
 		"agent":             request(t, "docker.json", map[string]string{"policy.socket": "/run/agent.sock", "network.allow": "tcp://*:443"}, nil),
 		"limits":            request(t, "docker.json", limits, nil),
