@@ -121,13 +121,20 @@ func (t *tracer) begin(j *tracerJob) bool {
 			// one that is traced comes to only when its tracer takes notice.
 			return false
 		}
-		// It has made another call, so the one before has ended, and without an event it has failed.
-		t.settle(cr)
+		// It has made another call, so the one before has ended, and without an event it has failed. The caller stays
+		// traced for this one.
+		delete(t.creations, parent.pid)
 	}
 	switch room := t.room(); {
 	case room < 0:
+		if tr := t.tracees[c.PID()]; tr != nil {
+			t.leave(tr)
+		}
 		return t.refuse(j, unix.EAGAIN)
 	case room == 0:
+		if tr := t.tracees[c.PID()]; tr != nil {
+			t.leave(tr)
+		}
 		return false
 	}
 	tr, err := t.seize(c.PID(), parent.pid)
@@ -173,12 +180,6 @@ func (t *tracer) creationNews(cr *creation, n news, event, signal int) {
 		t.restarts[tr.tid] = min(t.restarts[tr.tid]+1, 8)
 	}
 	t.leave(tr)
-}
-
-// settle ends a creation that failed.
-func (t *tracer) settle(cr *creation) {
-	delete(t.creations, cr.tracee.process)
-	t.leave(cr.tracee)
 }
 
 // adopt takes notice of the task that the tracee made, which the kernel has attached to and stopped before its first instruction.

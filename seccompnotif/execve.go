@@ -192,6 +192,8 @@ func (t *tracer) execOver(tr *tracee, p *Process, argv *Argv) bool {
 			delete(t.tracees, tr.tid)
 			tr = &tracee{tid: p.pid, process: p.pid}
 			t.tracees[p.pid] = tr
+			// Until its stop is taken the kernel refuses commands to it, lest they be meant for the old leader.
+			take(p.pid, unix.WSTOPPED)
 		}
 		t.executed(tr, p, argv)
 		return true
@@ -202,16 +204,14 @@ func (t *tracer) execOver(tr *tracee, p *Process, argv *Argv) bool {
 		t.outcome(tr, n, event, signal)
 		t.leave(tr)
 		return true
-	case n == exited:
-		t.bury(tr)
-		return true
-	case n == lost && p.Exited():
-		delete(t.tracees, tr.tid)
+	case p.Exited():
+		t.outcome(tr, n, event, signal)
 		return true
 	}
+	// A thread that is found dead may be the old leader, which has got the number of the one that takes its place.
 	// The execve kills the other threads and waits until those that are traced have been taken in.
 	for _, other := range t.tracees {
-		if other.process == p.pid && other != tr {
+		if other.process == p.pid {
 			if n, _, _ := look(other.tid); n == exited || n == lost {
 				t.bury(other)
 			}
@@ -228,7 +228,7 @@ func (t *tracer) executed(tr *tracee, p *Process, argv *Argv) {
 			delete(t.vforks, tid)
 		}
 	}
-	if argv != nil {
+	if argv != nil && !t.unchecked {
 		if err := checkArguments(p.pid, *argv); err != nil {
 			t.log("process %d is killed before its program runs: %v", p.pid, err)
 			_ = p.Signal(unix.SIGKILL)

@@ -152,20 +152,22 @@ func (t *tracer) bury(tr *tracee) {
 			}
 		}
 	}
-	const options = unix.WNOHANG | unix.WEXITED | unix.WALL | unix.WNOTHREAD
+	take(tr.tid, unix.WEXITED)
+}
+
+// take takes the news that look saw.
+func take(tid int, of uintptr) {
 	var info waitInfo
-	_, _, _ = unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tr.tid), uintptr(unsafe.Pointer(&info)), options, 0, 0)
+	// WNOHANG: never interrupted.
+	_, _, _ = unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid), uintptr(unsafe.Pointer(&info)), of|unix.WNOHANG|unix.WALL|unix.WNOTHREAD, 0, 0)
 }
 
 // poll looks after all tracees, and tells whether one had news.
 func (t *tracer) poll() bool {
 	any := false
 	for tid, tr := range t.tracees {
-		if tr.stopped && !tr.leaving {
-			continue
-		}
 		n, event, signal := look(tid)
-		if n == running {
+		if n == running || n == stopped && tr.stopped && !tr.leaving {
 			continue
 		}
 		any = true

@@ -25,11 +25,12 @@ type tracer struct {
 	answer  func(c *Call, a Action)
 	discard func(c *Call, a Action)
 
-	barrier sync.RWMutex // held for reading by whoever answers a call or writes to a guest's memory, for writing during a freeze
-	parked  parkedCalls
-	limit   atomic.Int64 // processes at a time; 0 is no limit
-	wakeup  int          // eventfd that ends the thread's nap
-	judge   time.Duration
+	barrier   sync.RWMutex // held for reading by whoever answers a call or writes to a guest's memory, for writing during a freeze
+	parked    parkedCalls
+	limit     atomic.Int64  // processes at a time; 0 is no limit
+	wakeup    int           // eventfd that ends the thread's nap
+	unchecked bool          // programs run whatever arguments they got; for tests
+	judge     time.Duration // JudgeTimeout, but for tests
 
 	mu      sync.Mutex
 	queue   []*tracerJob
@@ -143,10 +144,11 @@ func (t *tracer) run() {
 		} else {
 			t.idle++
 		}
-		if len(t.tracees) == 0 && !t.queued() {
-			t.sleep(-1)
-		} else {
+		switch {
+		case len(t.tracees) > 0 || t.queued():
 			t.nap()
+		case !t.closing(): // asked again, since a wake-up may have been taken meanwhile
+			t.sleep(-1)
 		}
 	}
 	t.abandon()
@@ -240,9 +242,7 @@ func (t *tracer) abandon() {
 	for _, j := range queue {
 		j.call.listener.release()
 	}
-	for _, cr := range t.creations {
-		t.settle(cr)
-	}
+	clear(t.creations)
 	t.thaw()
 	// Those that still run stop at the next occasion, or are let go of with the thread.
 	t.poll()

@@ -208,26 +208,9 @@ func TestTracking(t *testing.T) {
 	finish(t, s)
 }
 
-// judge records the arguments of every execve.
-type judge struct {
-	mu   sync.Mutex
-	args map[string]string // the last by the one before it
-}
-
-func (j *judge) handle(*Call) Action {
-	return JudgeExec(func(a Argv) Action {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		if n := len(a.Args); n >= 2 {
-			j.args[a.Args[n-2]] = a.Args[n-1]
-		}
-		return Continue()
-	})
-}
-
 func TestJudgedSpawn(t *testing.T) {
-	j := &judge{args: map[string]string{}}
-	s := tracking(t, j.handle)
+	j := newJudge()
+	s := tracking(t, j.frozen)
 	g := startGuest(t, trackedOverlay(), s, "spawn", "100")
 	if out := strings.Join(g.run(), ";"); out != "spawned 100" {
 		t.Errorf("the guest said %q", out)

@@ -197,7 +197,7 @@ static void fill(int most) {
 		if (!children[n - 1]) pause();
 		pid_t more = fork();
 		if (!more) pause();
-		if (more > 0) { say("room for one too many\n"); break; }
+		if (more > 0) { say("room for one too many\n"), kill(more, SIGKILL), wait_for(more); break; }
 	}
 	while (n--) kill(children[n], SIGKILL), wait_for(children[n]);
 	say("done\n");
@@ -235,12 +235,234 @@ static void nproc(void) {
 	say("refused %d\n", refused);
 }
 
+static void untraced(void) {
+	long r = syscall(SYS_clone, CLONE_UNTRACED | SIGCHLD, 0, 0, 0, 0);
+	if (!r) _exit(0);
+	say("%ld %d\n", r, errno);
+}
+
+// A process whose exit makes the kernel write zeroes where it was told to, although it is stopped: it is killed by a timer.
+static void *last_words(void *address) {
+	syscall(SYS_set_tid_address, address);
+	for (;;) pause();
+	return NULL;
+}
+static void dying(void) {
+	char *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	memcpy(shared, "good", 5);
+	pid_t peer = fork();
+	if (!peer) {
+		on_thread(last_words, shared);
+		timer_t timer;
+		struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
+		struct itimerspec in = {.it_value.tv_nsec = 100000000};
+		if (timer_create(CLOCK_MONOTONIC, &e, &timer) || timer_settime(timer, 0, &in, NULL)) die("timer");
+		last_words(shared);
+	}
+	usleep(20000);
+	pid_t child = fork();
+	if (!child) execute(shared, "0");
+	int status;
+	if (waitpid(child, &status, 0) != child) die("waitpid");
+	wait_for(peer);
+	say("status %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+}
+
+// A peer that counts for as long as it runs, in memory that everybody sees.
+static volatile unsigned long *counter;
+static void count(void) { for (;;) ++*counter; }
+static pid_t counting(void) {
+	counter = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t peer = fork();
+	if (!peer) count();
+	return peer;
+}
+static int counts(void) { // whether the peer runs
+	unsigned long before = *counter;
+	for (int i = 0; i < 200; i++) {
+		usleep(1000);
+		if (*counter != before) return 1;
+	}
+	return 0;
+}
+static void try(const char *id) { // an execve in a child
+	pid_t child = fork();
+	if (!child) execute("good", id);
+	wait_for(child);
+}
+
+// failed execves, after which everybody runs on.
+static void no_program(void) {
+	pid_t peer = counting();
+	char *const argv[] = {"none", "x", "y", NULL};
+	for (int i = 0; i < 20; i++)
+		if (execve("/nonexistent", argv, environ) != -1 || errno != ENOENT) die("execve");
+	if (execve(self, (char **)8, environ) != -1 || errno != EFAULT) die("execve of bad arguments");
+	char *const bad[] = {"a", (char *)16, NULL};
+	if (execve(self, bad, environ) != -1 || errno != EFAULT) die("execve of a bad argument");
+	say("counts %d\n", counts());
+	kill(peer, SIGKILL), wait_for(peer);
+}
+
+// A peer that is stopped by job control stays so, and goes on when it is told to.
+static void stopped(void) {
+	pid_t peer = counting();
+	int status;
+	kill(peer, SIGSTOP);
+	if (waitpid(peer, &status, WUNTRACED) != peer || !WIFSTOPPED(status)) die("stop");
+	for (int i = 0; i < 10; i++) try("0");
+	int runs = counts();
+	kill(peer, SIGCONT);
+	if (waitpid(peer, &status, WCONTINUED) != peer || !WIFCONTINUED(status)) die("cont");
+	int ran = counts();
+	// And signals that come while others execute programs are not lost.
+	pid_t child = fork();
+	if (!child)
+		for (int i = 0;; i++) kill(peer, SIGSTOP), kill(peer, SIGCONT);
+	for (int i = 0; i < 30; i++) try("0");
+	kill(child, SIGKILL), wait_for(child);
+	kill(peer, SIGCONT);
+	say("stopped: runs %d, continued: runs %d, at last: runs %d\n", runs, ran, counts());
+	kill(peer, SIGKILL), wait_for(peer);
+}
+
+static volatile sig_atomic_t caught;
+static void catch(int signal) { caught++; (void)signal; }
+// Every signal arrives, whatever the peer's siblings execute.
+static void signals(int times) {
+	volatile int *got = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t peer = fork();
+	if (!peer) {
+		signal(SIGRTMIN, catch);
+		got[1] = 1;
+		for (;;) got[0] = caught;
+	}
+	while (!got[1]) {}
+	for (int i = 0; i < times; i++) {
+		union sigval v = {0};
+		if (sigqueue(peer, SIGRTMIN, v)) die("sigqueue");
+		try("0");
+	}
+	for (int i = 0; i < 1000 && got[0] < times; i++) usleep(1000);
+	say("signals %d\n", got[0]);
+	kill(peer, SIGKILL), wait_for(peer);
+}
+
+// A child whom its parent traces.
+static void traced(const char *how) {
+	pid_t peer = fork();
+	if (!peer) {
+		if (ptrace(PTRACE_TRACEME, 0, 0, 0)) die("traceme");
+		raise(SIGSTOP);
+		if (!strcmp(how, "caller")) execute("good", "caller");
+		pause();
+	}
+	int status;
+	if (waitpid(peer, &status, 0) != peer || !WIFSTOPPED(status)) die("stop of a tracee");
+	if (strcmp(how, "stopped")) {
+		ptrace(PTRACE_CONT, peer, 0, 0);
+		usleep(10000);
+	}
+	if (strcmp(how, "caller")) try("0");
+	else wait_for(peer);
+	kill(peer, SIGKILL), wait_for(peer);
+}
+
+static void memfd(void) {
+	int fd = memfd_create("program", 0), from = open(self, O_RDONLY);
+	char b[65536];
+	ssize_t n;
+	while ((n = read(from, b, sizeof b)) > 0)
+		if (write(fd, b, n) != n) die("write");
+	close(from);
+	char *const argv[] = {self, "print", "memfd", "good", NULL};
+	syscall(SYS_execveat, fd, "", argv, environ, AT_EMPTY_PATH);
+	die("execveat");
+}
+
+static void script(const char *path) {
+	char *const argv[] = {"ignored", "script", "good", NULL};
+	execve(path, argv, environ);
+	die("script");
+}
+
+static void many(int n, int length) { // n arguments, of which the last but one is long
+	char **argv = calloc(n + 1, sizeof *argv), *large = malloc(length + 1);
+	memset(large, 'x', length), large[length] = 0;
+	for (int i = 0; i < n; i++) argv[i] = "a";
+	argv[0] = self, argv[1] = "exit";
+	argv[n - 2] = large;
+	execve(self, argv, environ);
+	say("failed %d\n", errno);
+}
+
+static void nothing(void) {
+	execve(self, NULL, environ);
+	die("execve");
+}
+
+// A process sleeps in vfork while another one executes programs; both go on when the child ends.
+static void in_vfork(void) {
+	int *ends = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t peer = fork();
+	if (!peer) {
+		pid_t child = vfork();
+		if (!child) {
+			ends[0] = 1;
+			while (!((volatile int *)ends)[1]) usleep(1000);
+			_exit(0);
+		}
+		wait_for(child);
+		_exit(0);
+	}
+	while (!((volatile int *)ends)[0]) usleep(1000);
+	for (int i = 0; i < 10; i++) try("0");
+	ends[1] = 1;
+	wait_for(peer);
+	say("done\n");
+}
+
+// A thread executes a program while the process has others, and the program has its process's number.
+static void *self_on_thread(void *unused) {
+	char pid[16];
+	snprintf(pid, sizeof pid, "%d", getpid());
+	execute("good", strdup(pid));
+	return unused;
+}
+
+// fork and execve from many threads at once.
+static void *forker(void *n) {
+	for (long i = 0; i < (long)n; i++) {
+		pid_t child = fork();
+		if (!child) {
+			char *const argv[] = {self, "exit", NULL};
+			execve(self, argv, environ);
+			_exit(1);
+		}
+		if (child < 0) die("fork");
+		wait_for(child);
+	}
+	return NULL;
+}
+static void forkers(int threads, long each) {
+	pthread_t t[threads];
+	for (int i = 0; i < threads; i++)
+		if (pthread_create(&t[i], NULL, forker, (void *)each)) die("pthread_create");
+	for (int i = 0; i < threads; i++) pthread_join(t[i], NULL);
+	say("done\n");
+}
+
 static void *sleeper(void *unused) { for (;;) pause(); return unused; }
 
 int main(int argc, char **argv) {
 	const char *part = argc > 1 ? argv[1] : "";
 	if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) die("readlink");
-	if (!strcmp(part, "exit")) return 0;
+	if (!strcmp(part, "sleep")) { // under no filter, in a sleep that only a fatal signal ends
+		pid_t child = vfork();
+		if (!child) say("asleep\n"), pause();
+		return 0;
+	}
+	if (argc < 2 || !strcmp(part, "exit")) return 0;
 	if (!strcmp(part, "print")) { // the program that the others execute
 		char line[4096] = "";
 		for (int i = 2; i < argc; i++) strcat(strcat(line, argv[i]), i + 1 < argc ? " " : "\n");
@@ -255,7 +477,34 @@ int main(int argc, char **argv) {
 	else if (!strcmp(part, "fill")) fill(n);
 	else if (!strcmp(part, "failing")) failing(n);
 	else if (!strcmp(part, "nproc")) nproc();
-	else if (!strcmp(part, "untraced")) say("%ld %d\n", syscall(SYS_clone, CLONE_UNTRACED | SIGCHLD, 0, 0, 0, 0), errno);
+	else if (!strcmp(part, "untraced")) untraced();
+	else if (!strcmp(part, "in-vfork")) in_vfork();
+	else if (!strcmp(part, "calls")) { // a notified call of a child, then an execve
+		pid_t child = fork();
+		if (!child) {
+			int r = syscall(SYS_getpriority, 0, 0);
+			say("called %d\n", r);
+			_exit(0);
+		}
+		usleep(20000);
+		execute("good", "0");
+	}
+	else if (!strcmp(part, "dying")) dying();
+	else if (!strcmp(part, "no-program")) no_program();
+	else if (!strcmp(part, "stopped")) stopped();
+	else if (!strcmp(part, "signals")) signals(n);
+	else if (!strcmp(part, "traced")) traced(argv[2]);
+	else if (!strcmp(part, "memfd")) memfd();
+	else if (!strcmp(part, "script")) script(argv[2]);
+	else if (!strcmp(part, "many")) many(n, m);
+	else if (!strcmp(part, "nothing")) nothing();
+	else if (!strcmp(part, "thread")) on_thread(self_on_thread, NULL), sleeper(NULL);
+	else if (!strcmp(part, "forkers")) forkers(n, m);
+	else if (!strcmp(part, "counting")) {
+		pid_t peer = counting();
+		say("%d\n", peer);
+		execute("good", "0");
+	}
 	else if (!strcmp(part, "peers")) { // n processes of m threads that do nothing, while somebody executes programs
 		for (int i = 0; i < n; i++)
 			if (!fork()) {
