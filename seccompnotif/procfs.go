@@ -55,7 +55,7 @@ func readStat(pid int) (taskStat, error) {
 // Where fields lie among those that follow the command name, field 2. The name is in parentheses and may itself hold blanks and
 // parentheses.
 const (
-	stateField  = 3 - 3
+	stateField  = 0
 	parentField = 4 - 3
 	startField  = 22 - 3
 )
