@@ -349,8 +349,8 @@ func TestEnrollSaysWhoMayNotBeTraced(t *testing.T) {
 	finish(t, s)
 }
 
-// TestRecycledPID has another process under a number that is in the index.
-func TestRecycledPID(t *testing.T) {
+// TestRecordOfARecycledPID has another process under a number that is in the index.
+func TestRecordOfARecycledPID(t *testing.T) {
 	s := tracking(t, allow)
 	g := startGuest(t, trackedOverlay(), s, "spawn", "0")
 	pid := g.cmd.Process.Pid
