@@ -56,6 +56,10 @@ func TestBadBundles(t *testing.T) {
 		{name: "missing hook", change: func(b *bundle) {
 			b.spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/no/such/hook"}}}
 		}, words: []string{"createRuntime", "/no/such/hook"}},
+		{name: "mount that fails after a hop into namespaces", own: true, change: func(b *bundle) {
+			b.spec.Linux.Namespaces = append(b.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+			b.mount("/m", "nosuchfs", "x")
+		}, words: []string{"mounts", "/m", "nosuchfs"}},
 		{name: "missing binary", change: func(b *bundle) { b.spec.Process.Args = []string{"/no/such/binary"} }, words: []string{"/no/such/binary"}},
 		{name: "missing binary on the PATH", change: func(b *bundle) { b.spec.Process.Args = []string{"nosuchbinary"} }, words: []string{"nosuchbinary"}},
 		{name: "binary that may not be executed", change: func(b *bundle) { b.spec.Process.Args = []string{"/etc/passwd"} }, words: []string{"/etc/passwd"}},

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +33,7 @@ type Options struct {
 	Cgroup int
 }
 
-// Child is a process that is walking its program. Its methods are to be called from one goroutine at a time.
+// Child is a process that is walking its program. Its methods are to be called from one goroutine at a time, but for [Child.Kill].
 type Child struct {
 	// PID is in the caller's PID namespace. It changes at a [Program.Hop].
 	PID int
@@ -42,6 +43,7 @@ type Child struct {
 	program *Program
 	arena   *arena
 	sync    *os.File
+	mu      sync.Mutex // for PID and PIDFD between a hop and Kill
 }
 
 // Start makes a child that walks p. The caller goes on with [Child.Wait] and [Child.Proceed] at each sync point and ends with
@@ -137,8 +139,10 @@ func (c *Child) follow() error {
 	if err != nil {
 		return fmt.Errorf("pidfd_open of the launched process: %w", err)
 	}
+	c.mu.Lock()
 	c.PIDFD.Close()
 	c.PID, c.PIDFD = pid, os.NewFile(uintptr(fd), "pidfd")
+	c.mu.Unlock()
 	return c.Proceed()
 }
 
@@ -185,8 +189,10 @@ func (c *Child) Take(r FD) (*os.File, error) {
 	return os.NewFile(uintptr(fd), r.text), nil
 }
 
-// Kill ends the child.
+// Kill ends the child. It may be called at any time, from any goroutine.
 func (c *Child) Kill() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return unix.PidfdSendSignal(int(c.PIDFD.Fd()), unix.SIGKILL, nil, 0)
 }
 

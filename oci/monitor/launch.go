@@ -81,10 +81,11 @@ func (m *Monitor) walk(l *plan.Launch) error {
 	p := m.request.Plan
 	for {
 		at, err := m.parked.Wait()
+		// It may have hopped, and failed after that.
+		m.pid, m.init = m.parked.PID, m.parked.PIDFD
 		if err != nil {
 			return m.explain(err)
 		}
-		m.pid, m.init = m.parked.PID, m.parked.PIDFD
 		switch at {
 		case l.Born:
 			if p.Namespaces.New(specs.UserNamespace) {
@@ -182,7 +183,8 @@ func (m *Monitor) created(l *plan.Launch) error {
 // abortWithCaller kills the child when the calling process dies before the container is created. The function it returns ends that
 // watch.
 func (m *Monitor) abortWithCaller() (stop func()) {
-	return m.request.Caller.OnGone(func() { _ = m.Signal(unix.SIGKILL) })
+	child := m.parked
+	return m.request.Caller.OnGone(func() { _ = child.Kill() }) // it may have ended
 }
 
 // explain adds to an error of the launch what is known besides.
