@@ -1,6 +1,7 @@
 package chroot
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
@@ -12,10 +13,14 @@ const cgroupAttributes = Attributes(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOD
 // addCgroups resolves a mount of type cgroup into what this host has: one mount for the unified hierarchy; for the others a
 // tmpfs with one directory a hierarchy. The container sees its own cgroup and what is beneath it: as the root of its cgroup namespace, or
 // bound from the host where it has no such namespace.
-func (m *Map) addCgroups(c Cgroups, e Entry) {
+func (m *Map) addCgroups(c Cgroups, e Entry) error {
+	if len(e.Data) > 0 && (c.Version != 2 || !c.Namespace) {
+		// What is mounted is not a new filesystem: nothing would come of the option.
+		return fmt.Errorf("%s: option %q is for cgroup v2 in a cgroup namespace", e, e.Data[0])
+	}
 	if c.Version == 2 && len(c.Hierarchies) > 0 {
 		m.Entries = append(m.Entries, unified(c, e, c.Hierarchies[0]))
-		return
+		return nil
 	}
 	list := e
 	list.Kind, list.Type, list.Source, list.Data = Temporary, "tmpfs", "tmpfs", []string{"mode=755"}
@@ -37,6 +42,7 @@ func (m *Map) addCgroups(c Cgroups, e Entry) {
 			}
 		}
 	}
+	return nil
 }
 
 func unified(c Cgroups, e Entry, h Hierarchy) Entry {

@@ -3,6 +3,7 @@ package chroot
 import (
 	"fmt"
 	"path"
+	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sandlock/sandlock-runtime/oci/launch"
@@ -115,14 +116,43 @@ func (s *Sources) Console(p *launch.Program, root, slave launch.FD) {
 	p.About("")
 }
 
-// ReopenNull replaces those standard descriptors of the child that are the host's /dev/null by the container's. It comes after
+// expectNull fails unless file is the null device.
+func expectNull(p *launch.Program, file launch.FD) {
+	p.About("/dev/null")
+	status := launch.Bytes(make([]byte, sizeofStatx), "status")
+	p.Call("statx", unix.SYS_STATX, file.Arg, launch.Text(""), launch.Flags(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"),
+		launch.Flags(unix.STATX_TYPE, "STATX_TYPE"), status)
+	p.About("/dev/null is not the null device")
+	var like unix.Statx_t
+	null := defaultDevices[0]
+	like.Mode, like.Rdev_major, like.Rdev_minor = unix.S_IFCHR, null.Major, null.Minor
+	want := bytesOf(&like)
+	for _, field := range []struct{ offset, size uintptr }{{unsafe.Offsetof(like.Rdev_major), unsafe.Sizeof(like.Rdev_major)}, {unsafe.Offsetof(like.Rdev_minor), unsafe.Sizeof(like.Rdev_minor)}} {
+		for at := field.offset; at < field.offset+field.size; at++ {
+			p.ExpectAt(status, int(at), want[at], 0xff, unix.ENODEV)
+		}
+	}
+	// The type is in the upper byte of the mode; amd64 and arm64 are little-endian.
+	upper := unsafe.Offsetof(like.Mode) + 1
+	const typeBits = unix.S_IFMT >> 8
+	p.ExpectAt(status, int(upper), want[upper], typeBits, unix.ENODEV)
+	p.About("/dev/null")
+}
+
+// ReopenNull replaces those standard descriptors of the child that are the host's /dev/null by the container's. What the container has at that place must be the
+// null device: the child is privileged, and no device rules hold for it yet, so that it could open for the workload what the workload itself could not. It comes after
 // [Sources.Steps].
 func ReopenNull(p *launch.Program, root launch.FD, descriptors ...int) {
 	if len(descriptors) == 0 {
 		return
 	}
 	p.About("/dev/null")
+	// Opening another device could have effects of its own. It is looked at again when it is open, because the name may lead elsewhere by then.
+	found := p.Openat2(root, "dev/null", unix.O_PATH|unix.O_CLOEXEC, 0, launch.InRoot).Result("found")
+	expectNull(p, found)
+	p.Close(found)
 	null := p.Openat2(root, "dev/null", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0, launch.InRoot).Result("null")
+	expectNull(p, null)
 	for _, n := range descriptors {
 		p.Dup3(null, n)
 	}

@@ -10,6 +10,7 @@ import (
 // Sizes of what the kernel reads and writes.
 const (
 	sizeofStatfs = int(unsafe.Sizeof(unix.Statfs_t{}))
+	sizeofStatx  = int(unsafe.Sizeof(unix.Statx_t{}))
 	sizeofInt    = int(unsafe.Sizeof(int32(0)))
 	maxWindow    = math.MaxUint16 // of struct winsize
 )

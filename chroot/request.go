@@ -106,8 +106,7 @@ func (m *Map) addMount(r MapRequest, origin string, mount specs.Mount) error {
 		m.relate(r, &e)
 	}
 	if e.Type == "cgroup" {
-		m.addCgroups(r.Cgroups, e)
-		return nil
+		return m.addCgroups(r.Cgroups, e)
 	}
 	m.Entries = append(m.Entries, e)
 	return nil

@@ -177,7 +177,19 @@ func (p *Program) Hop() {
 
 // ExpectByte fails with e unless the first byte of buffer, which an earlier call has filled, is want.
 func (p *Program) ExpectByte(buffer Arg, want byte, e unix.Errno) Step {
-	return p.add(step{operation: opExpect, name: "expect", number: uintptr(e), args: []Arg{buffer, Value(uint64(want))}})
+	return p.ExpectAt(buffer, 0, want, wholeByte, e)
+}
+
+// wholeByte is the mask of all bits.
+const wholeByte = 0xff
+
+// ExpectAt fails with e unless the bits of mask in the byte at offset of buffer are want. The offset must be within the buffer.
+func (p *Program) ExpectAt(buffer Arg, offset int, want, mask byte, e unix.Errno) Step {
+	if buffer.kind != argBuffer || offset < 0 || offset >= len(buffer.data.bytes) {
+		panic("launch: a byte is expected outside of a buffer")
+	}
+	return p.add(step{operation: opExpect, name: "expect", number: uintptr(e),
+		args: []Arg{buffer, Value(uint64(want)), Value(uint64(mask)), Value(uint64(offset))}})
 }
 
 // Reached fails with e unless the step that result is of has been reached and has succeeded.
@@ -225,6 +237,9 @@ func (s step) String() string {
 	case opHop:
 		return "hop: clone(CLONE_PARENT), the old process exits"
 	case opExpect:
+		if s.args[2].value != wholeByte || s.args[3].value != 0 {
+			return fmt.Sprintf("expect(byte %d of %s, of bits %#x, is %#x)", s.args[3].value, s.args[0], s.args[2].value, s.args[1].value)
+		}
 		return fmt.Sprintf("expect(%s starts with %q)", s.args[0], rune(s.args[1].value))
 	case opReached:
 		return fmt.Sprintf("reached(%s)", s.args[0])

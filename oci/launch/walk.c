@@ -102,7 +102,7 @@ static long run(struct walk_program *program, const struct walk_step *step, int6
   case WALK_HOP:
     return hop(program);
   case WALK_EXPECT:
-    return *(const unsigned char *)a[0] == (unsigned char)a[1] ? 0 : -(long)step->number;
+    return (((const unsigned char *)a[0])[a[3]] & a[2]) == a[1] ? 0 : -(long)step->number;
   case WALK_REACHED:
     return (int64_t)a[0] >= 0 ? 0 : -(long)step->number;
   default:
