@@ -52,7 +52,7 @@ unit: ## Run the unit tests, with the race detector
 integration: ## Run the tests that start containers; SANDLOCK_RUNTIME=/usr/sbin/runc tests the tests
 	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m ./integration/...
 
-bench: build ## Compare with runc and crun: starting, life cycle, idle monitor, denied connect
+bench: build ## Compare with runc and crun: starting, life cycle, idle monitor, denied connect, servers under rules
 	CGO_ENABLED=0 $(GO) run ./hack/bench all
 
 lint: vet ## Run staticcheck and golangci-lint

@@ -1,8 +1,9 @@
 // Command bench compares the runtime with runc and crun on this machine: what starting a Docker-like container costs,
 // what its whole life costs, how much memory an idle monitor takes, and what a denied call costs beside the barest
-// supervisor there can be: with the library alone (notify), and a connect in a container (connect). Runs are interleaved, medians are compared, and nothing is asserted.
+// supervisor there can be: with the library alone (notify), and a connect in a container (connect); and what servers and calls lose to an address
+// rule (net). Runs are interleaved, medians are compared, and nothing is asserted.
 //
-//	go run ./hack/bench [-n ROUNDS] [-runtime PATH] [start|lifecycle|monitor|notify|connect|all]
+//	go run ./hack/bench [-n ROUNDS] [-runtime PATH] [start|lifecycle|monitor|notify|connect|net|all]
 package main
 
 import (
@@ -21,7 +22,7 @@ func main() {
 	rounds := flag.Int("n", 60, "rounds of each measurement")
 	path := flag.String("runtime", "bin/sandlock-runtime", "the runtime to measure")
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: bench [flags] [start|lifecycle|monitor|notify|connect|all]\n")
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: bench [flags] [start|lifecycle|monitor|notify|connect|net|all]\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -47,6 +48,7 @@ var measurements = []measurement{
 	{"monitor", (*bench).monitor},
 	{"notify", (*bench).notify},
 	{"connect", (*bench).connect},
+	{"net", (*bench).net},
 }
 
 func run(what, path string, rounds int) error {
