@@ -1,6 +1,7 @@
 package netfilter
 
 import (
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +38,10 @@ func (e *Egress) connectFrom(c *seccompnotif.Call, onWorker bool) seccompnotif.A
 
 // connectSocket connects a socket, which it takes over.
 func (e *Egress) connectSocket(c *seccompnotif.Call, s socket, sa []byte, onWorker bool) seccompnotif.Action {
+	if e.asIssued && s.inet != inetTCP {
+		s.close()
+		return seccompnotif.Continue() // safe, see Egress.asIssued
+	}
 	if s.domain == unix.AF_UNIX {
 		if onWorker {
 			if errno := e.ask(c, &s, noDestination); errno != 0 {
@@ -60,18 +65,21 @@ func (e *Egress) connectSocket(c *seccompnotif.Call, s socket, sa []byte, onWork
 		return e.lot.park(newConnect(s, slices.Clone(sa)))
 	}
 	s.close()
+	if errno == errAsIssued {
+		return seccompnotif.Continue() // safe, see Egress.asIssued
+	}
 	return answer(0, errno)
 }
+
+// errAsIssued is the errno, of no meaning to the kernel, of a call that may go on as it was issued.
+const errAsIssued = unix.Errno(0xfffc)
 
 // connectInet judges the address and connects any socket that is none of Unix. It returns true where the kernel goes on
 // connecting, and the guest is to wait for that.
 func (e *Egress) connectInet(c *seccompnotif.Call, s *socket, sa []byte) (_ unix.Errno, goesOn bool) {
 	switch {
 	case s.isInet():
-		to, errno := e.judgeInet(c, s, sa, false)
-		if errno == 0 && to.IsValid() {
-			errno = e.ask(c, s, to)
-		}
+		to, errno := e.destination(c, s, sa)
 		if errno != 0 {
 			return errno, false
 		}
@@ -86,6 +94,30 @@ func (e *Egress) connectInet(c *seccompnotif.Call, s *socket, sa []byte) (_ unix
 	default:
 		return e.refuse(c, s, noDestination, Verdict{}, "no rule can allow this kind of socket"), false
 	}
+}
+
+// destination judges where an IPv4 or IPv6 socket is to be connected to, and makes of sa what the kernel is to be told. The invalid
+// AddrPort means that it is to be disconnected. errAsIssued says that nobody but the kernel has to do with it.
+func (e *Egress) destination(c *seccompnotif.Call, s *socket, sa []byte) (netip.AddrPort, unix.Errno) {
+	port, refused := uint16(0), unix.Errno(0)
+	named, ok := inetAddress(sa)
+	if ok && s.inet == inetTCP {
+		port, refused = e.route(c, s, named)
+	}
+	if e.asIssued && refused == 0 && port == named.Port() {
+		return netip.AddrPort{}, errAsIssued
+	}
+	to, errno := e.judgeInet(c, s, sa, false)
+	if errno != 0 || !to.IsValid() {
+		return netip.AddrPort{}, errno
+	}
+	if errno := e.ask(c, s, to); errno != 0 {
+		return netip.AddrPort{}, errno
+	}
+	if s.inet == inetTCP {
+		setPort(sa, port)
+	}
+	return to, refused
 }
 
 // newConnect returns the wait for a connection that TCP is making. The kernel goes on by itself; a later attempt on the same

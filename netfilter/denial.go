@@ -18,7 +18,7 @@ type Denial struct {
 	PID      int        // thread id of the caller in the supervisor's pid namespace
 	Comm     string     // the caller's name, proc_pid_comm(5): bytes of the guest's choice; empty if it was killed meanwhile
 	FD       int        // the guest's descriptor that the call was made on
-	Syscall  string     // "connect", "sendto", "sendmsg", "sendmmsg" or "listen"
+	Syscall  string     // "connect", "sendto", "sendmsg", "sendmmsg", "listen" or "bind"
 	Protocol string     // "tcp", "udp", "icmp", or what no rule can allow: "raw", "mptcp", "packet", "vsock", ...
 	Addr     netip.Addr // the destination, or where to listen; the zero value if that has no IP address
 	Port     uint16
@@ -41,7 +41,7 @@ func (d Denial) String() string {
 	case !d.Addr.IsValid():
 	case d.Protocol == ICMP.String():
 		to = " to " + d.Addr.String()
-	case d.Syscall == "listen":
+	case d.Syscall == "listen", d.Syscall == "bind":
 		to = " on " + netip.AddrPortFrom(d.Addr, d.Port).String()
 	default:
 		to = " to " + netip.AddrPortFrom(d.Addr, d.Port).String()

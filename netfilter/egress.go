@@ -22,6 +22,8 @@ type EgressConfig struct {
 	SharedAbstract bool
 	// Gate, if not nil, is asked about the calls that the policy allows before they are made, and told of those that it denies.
 	Gate *seccompnotif.Gate
+	// Ports, if not nil, is the port space of the guest: destinations name its own ports.
+	Ports *PortSpace
 }
 
 // Egress judges and carries out the calls of [Policy.Notifications]. It is safe for concurrent use.
@@ -33,6 +35,10 @@ type Egress struct {
 	abstract bool
 	gate     *seccompnotif.Gate
 	live     live
+	ports    *PortSpace
+	// asIssued tells that calls may go on as they were issued, because the kernel alone holds the policy up: whatever they turn into
+	// meanwhile is no more than if they had not been notified. Only where a port has another name outside are they carried out.
+	asIssued bool
 }
 
 // NewEgress returns the handlers for a policy. The supervisor has to run with the privileges, and the view of /proc, that
@@ -44,6 +50,7 @@ func NewEgress(config EgressConfig) (*Egress, error) {
 	}
 	e := &Egress{
 		policy: config.Policy, denials: config.Denials, host: host, lot: newLot(host), abstract: config.SharedAbstract, gate: config.Gate,
+		ports: config.Ports, asIssued: !config.Policy.NeedsSupervisor(),
 	}
 	e.live.begin(config.Policy)
 	return e, nil
@@ -70,6 +77,14 @@ func (e *Egress) Register(table *seccompnotif.TableBuilder) {
 	for nr, handler := range e.Handlers() {
 		table.Handle(nr, handler)
 	}
+}
+
+// route returns what the port of a TCP destination is outside.
+func (e *Egress) route(c *seccompnotif.Call, s *socket, to netip.AddrPort) (uint16, unix.Errno) {
+	if e.ports == nil {
+		return to.Port(), 0
+	}
+	return e.ports.route(c, s, to)
 }
 
 // judgeInet judges an address given to an IPv4 or IPv6 socket, and makes it explicit: where the kernel would go to the host

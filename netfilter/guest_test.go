@@ -35,6 +35,7 @@ type guestStart struct {
 	Scenario string
 	Policy   Policy
 	Bind     BindPolicy
+	Ports    bool // a port space of its own
 	Args     json.RawMessage
 	Watched  bool // which the policy's JSON form does not tell
 }
@@ -94,6 +95,10 @@ func guestMain(text string) error {
 	overlay := seccompnotif.Overlay{
 		NotifyWhen: append(start.Policy.Notifications(), start.Bind.Notifications()...), Deny: append(start.Policy.Denials(), start.Bind.Denials()...),
 	}
+	if start.Ports {
+		overlay.NotifyWhen = append(overlay.NotifyWhen, PortNotifications()...)
+		overlay.Deny = append(overlay.Deny, PortDenials()...)
+	}
 	program, err := overlay.Assemble()
 	if err != nil {
 		return err
@@ -102,7 +107,7 @@ func guestMain(text string) error {
 		return err
 	}
 	flags := uintptr(unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
-	if start.Policy.NeedsSupervisor() || start.Bind.NeedsSupervisor() {
+	if start.Policy.NeedsSupervisor() || start.Bind.NeedsSupervisor() || start.Ports {
 		flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 	}
 	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
@@ -147,6 +152,7 @@ type guestOptions struct {
 	asked    seccompnotif.Subscriber      // is asked about what the policy allows
 	change   func(*Egress)                // changes the policy before the guest goes on
 	parked   int                          // calls that may be parked at a time; 0 = as many as usual
+	ports    *PortSpace                   // nil: none of its own
 }
 
 // start starts a guest in the network, under policy.
@@ -156,7 +162,7 @@ func (n *network) start(t testing.TB, p Policy, scenario string, o guestOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(guestStart{scenario, p, o.bind, args, p.watched})
+	text, err := json.Marshal(guestStart{scenario, p, o.bind, o.ports != nil, args, p.watched})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +183,7 @@ func (n *network) start(t testing.TB, p Policy, scenario string, o guestOptions)
 	t.Cleanup(g.end)
 	var number int
 	g.hear(&number)
-	if p.NeedsSupervisor() || o.bind.NeedsSupervisor() {
+	if p.NeedsSupervisor() || o.bind.NeedsSupervisor() || o.ports != nil {
 		g.supervise(p, o, number)
 	}
 	g.say("go")
@@ -195,7 +201,7 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	config := EgressConfig{Policy: p, Denials: DenialFunc(func(d Denial) {
+	config := EgressConfig{Policy: p, Ports: o.ports, Denials: DenialFunc(func(d Denial) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.denials = append(g.denials, d)
@@ -224,6 +230,11 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 	table := seccompnotif.NewTable()
 	if o.handlers == nil {
 		egress.Register(table)
+		if o.ports != nil {
+			for nr, handler := range o.ports.Handlers() {
+				table.Handle(nr, handler)
+			}
+		}
 	}
 	for nr, handler := range o.handlers {
 		table.Handle(nr, handler)

@@ -76,19 +76,25 @@ func (l *Listen) reason(s *socket) string {
 
 // refuse records a denial and answers it.
 func (l *Listen) refuse(c *seccompnotif.Call, s *socket, because string) seccompnotif.Action {
-	if l.denials == nil {
-		return seccompnotif.Errno(deniedErrno)
-	}
-	d := newDenial(c, netip.AddrPort{})
-	d.Syscall, d.Protocol, d.Because = "listen", s.protocolName(), because
+	at := netip.AddrPort{}
 	if port := s.localPort(); port != 0 {
-		d.Addr, d.Port = s.localAddr(), port
+		at = netip.AddrPortFrom(s.localAddr(), port)
 	}
+	return seccompnotif.Errno(l.record(c, s, "listen", at, because))
+}
+
+// record records that a call is refused, and returns its errno.
+func (l *Listen) record(c *seccompnotif.Call, s *socket, call string, at netip.AddrPort, because string) unix.Errno {
+	if l.denials == nil {
+		return deniedErrno
+	}
+	d := newDenial(c, at)
+	d.Syscall, d.Protocol, d.Because = call, s.protocolName(), because
 	if !l.denials.Repeats(d) {
 		d.Comm = comm(l.host, c)
 		l.denials.Add(d)
 	}
-	return seccompnotif.Errno(deniedErrno)
+	return deniedErrno
 }
 
 // listen calls listen(2).

@@ -60,6 +60,9 @@ const maxStint = 5 * time.Second
 
 // send carries the call out as far as that takes neither time nor many bytes, and lets a worker do the rest.
 func (e *Egress) send(c *seccompnotif.Call, call sendCall) seccompnotif.Action {
+	if e.asIssued && !onTCP(c) {
+		return seccompnotif.Continue() // safe, see Egress.asIssued
+	}
 	m := getScratch()
 	defer m.put()
 	result, errno := e.sendAll(c, m, &call, false)
@@ -78,6 +81,16 @@ func (e *Egress) send(c *seccompnotif.Call, call sendCall) seccompnotif.Action {
 		})
 	}
 	return answer(result, errno)
+}
+
+// onTCP tells whether a call is made on a TCP socket.
+func onTCP(c *seccompnotif.Call) bool {
+	s, errno := openSocket(c, int(int32(c.Arg(0))))
+	if errno != 0 {
+		return false
+	}
+	s.close()
+	return s.inet == inetTCP
 }
 
 // goOn goes on with a call, on a worker or for the lot.
@@ -277,6 +290,13 @@ func (e *Egress) judgeMessage(c *seccompnotif.Call, s *socket, msg *message, cal
 			// AF_UNSPEC, which sends to where an IPv6 socket is connected, as no address does. The guest may make an IPv4 socket of
 			// it meanwhile (IPV6_ADDRFORM), which would take what stands in the address for a destination.
 			msg.name = nil
+		}
+		if to.IsValid() && s.inet == inetTCP {
+			real, errno := e.route(c, s, to)
+			if errno != 0 {
+				return errno
+			}
+			setPort(msg.name, real)
 		}
 	}
 	if errno := checkInetControl(msg.control); errno != 0 {

@@ -71,6 +71,9 @@ func setAddr(sa []byte, addr netip.Addr) {
 	copy(sa[inet6Offset:], a[:])
 }
 
+// setPort overwrites the port of such an address.
+func setPort(sa []byte, port uint16) { binary.BigEndian.PutUint16(sa[portOffset:], port) }
+
 // inetDestination reads where an address leads when a socket of family domain (AF_INET or AF_INET6) is given it, the way the
 // kernel reads it. forSend tells a send's address from that of a connect, which differ in AF_UNSPEC: connect takes it for
 // "disconnect", an IPv4 send for AF_INET and an IPv6 send for no address. The invalid AddrPort means that the call names no

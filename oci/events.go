@@ -17,7 +17,7 @@ import (
 
 // Event is one line of what events prints.
 type Event struct {
-	Type string `json:"type"` // "stats", "oom", "denial" or "audit"
+	Type string `json:"type"` // "stats", "oom", "denial", "audit" or "port"
 	ID   string `json:"id"`
 	Data any    `json:"data,omitempty"` // [Stats] or [DenialRecord]
 }
@@ -136,8 +136,11 @@ func (s *eventStream) write(kind string, data any) error {
 func (s *eventStream) writeDenials() error {
 	return s.denials.records(func(of DenialRecord) error {
 		kind := "denial"
-		if of.Verdict == monitor.Audited {
+		switch of.Verdict {
+		case monitor.Audited:
 			kind = "audit"
+		case monitor.Remapped:
+			kind = "port"
 		}
 		return s.write(kind, of)
 	})

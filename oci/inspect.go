@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/oci/plan"
 	"github.com/sandlock/sandlock-runtime/oci/state"
 )
@@ -18,6 +19,8 @@ type Inspection struct {
 	Exit *state.Exit `json:"exit,omitempty"`
 	// Plan is what the container was made by, with the limits as update has left them; nil where nothing was made but a record.
 	Plan *plan.Plan `json:"plan,omitempty"`
+	// Ports are the TCP ports that a running container has bound, where they are its own.
+	Ports []netfilter.Binding `json:"ports,omitempty"`
 	// Seccomp is the spec's own filter, which the plan's JSON form leaves out.
 	Seccomp *specs.LinuxSeccomp `json:"seccomp,omitempty"`
 }
@@ -53,6 +56,11 @@ func (r *Runtime) Inspect(id string) (Inspection, error) {
 	}
 	if i.Plan != nil {
 		i.Seccomp = i.Plan.Seccomp
+		if i.Plan.Policy.Network.PortRemap && i.Monitor.Running {
+			if i.Ports, err = client(dir).Ports(); err != nil {
+				r.Log.Warnf("%v", err) // the monitor may have ended meanwhile
+			}
+		}
 	}
 	return i, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sandlock/sandlock-runtime/chroot"
 	"github.com/sandlock/sandlock-runtime/landlock"
+	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/oci/plan"
 	"github.com/sandlock/sandlock-runtime/oci/state"
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
@@ -28,6 +29,7 @@ func (i Inspection) WriteText(w io.Writer) error {
 	if p := i.Plan; p != nil {
 		s.enforcement(p.Enforcement)
 		s.network(p)
+		s.ports(i.Ports)
 		s.landlock(p.Landlock)
 		s.filters(p)
 		s.namespaces(p)
@@ -175,6 +177,20 @@ func (s *sections) network(p *plan.Plan) {
 		rows = append(rows, []string{"bind", p.Bind.String()})
 	}
 	s.section("Network", rows)
+}
+
+func (s *sections) ports(list []netfilter.Binding) {
+	var rows [][]string
+	for _, b := range list {
+		row := []string{netip.AddrPortFrom(b.Addr, b.Virtual).String(), "is as it is outside"}
+		if b.Real != b.Virtual {
+			row[1] = fmt.Sprintf("is port %d outside", b.Real)
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) > 0 {
+		s.section("TCP ports", rows)
+	}
 }
 
 func addressList(addrs []netip.Addr) string {

@@ -90,11 +90,17 @@ func (h *Host) ReadProc(tid int, name string) ([]byte, error) {
 	}
 }
 
-// SharesUser tells whether the caller is in the supervisor's user namespace.
-func (h *Host) SharesUser(c *Call) (bool, error) {
-	ns, err := h.namespace(strconv.Itoa(c.PID()) + "/ns/user")
+// NamespaceOfCaller returns the caller's namespace of a kind: the name of a file in /proc/PID/ns.
+func (h *Host) NamespaceOfCaller(c *Call, kind string) (NamespaceID, error) {
+	ns, err := h.namespace(strconv.Itoa(c.PID()) + "/ns/" + kind)
 	if err == nil && !c.Valid() {
 		err = ErrGone
 	}
+	return ns, err
+}
+
+// SharesUser tells whether the caller is in the supervisor's user namespace.
+func (h *Host) SharesUser(c *Call) (bool, error) {
+	ns, err := h.NamespaceOfCaller(c, "user")
 	return ns == h.user, err
 }

@@ -14,6 +14,8 @@ type Finding string
 const (
 	Denied  Finding = "denied"
 	Audited Finding = "audit" // allowed, and to be on record
+	// Remapped is a bind to another port than the one asked for, see [netfilter.PortSpace].
+	Remapped Finding = "remapped"
 )
 
 // AuditRecord is one call on record.
@@ -30,6 +32,8 @@ type AuditRecord struct {
 	Rule   string `json:"rule"`
 	Source string `json:"source,omitempty"`
 	Reason string `json:"reason"` // in words
+	// RealPort, if not 0, is the port outside of the one inside that Target has.
+	RealPort uint16 `json:"real_port,omitempty"`
 }
 
 // AuditLog puts on record what becomes of calls. Its methods never wait for the disk and may be called by several goroutines.

@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/sandlock/sandlock-runtime/netfilter"
 )
 
 // Client speaks to one container's monitor. Each method is one exchange.
@@ -26,6 +28,12 @@ func (c Client) Stats() (*Stats, error) {
 	return answer.Stats, err
 }
 
+// Ports are the TCP ports that the container has bound, none if they are not its own.
+func (c Client) Ports() ([]netfilter.Binding, error) {
+	answer, _, err := c.ask(verbPorts, nil)
+	return answer.Ports, err
+}
+
 // Ruleset is the container's Landlock ruleset, nil if it has none. The caller closes it.
 func (c Client) Ruleset() (*os.File, error) {
 	_, ruleset, err := c.ask(verbJoin, nil)
@@ -44,7 +52,7 @@ func (c Client) ask(v verb, file *os.File) (answer reply, got *os.File, err erro
 		return answer, nil, err
 	}
 	defer conn.Close()
-	if v == verbStats { // which nothing is to wait for when the monitor is stopped
+	if v == verbStats || v == verbPorts { // which nothing is to wait for when the monitor is stopped
 		if err := conn.SetDeadline(time.Now().Add(askWait)); err != nil {
 			return answer, nil, err
 		}

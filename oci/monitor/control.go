@@ -72,6 +72,9 @@ func (m *Monitor) converse(conn *net.UnixConn, authorise func(*net.UnixConn) err
 	if ask.Verb == verbStats {
 		answer.Stats = m.Stats()
 	}
+	if ask.Verb == verbPorts {
+		answer.Ports = m.Ports()
+	}
 	if err != nil {
 		answer.Error, result = err.Error(), nil
 	}
@@ -89,7 +92,7 @@ func (m *Monitor) carryOut(v verb, file *os.File) (*os.File, error) {
 	switch v {
 	case verbStart:
 		return nil, m.Start()
-	case verbStats:
+	case verbStats, verbPorts:
 		return nil, nil
 	case verbJoin:
 		return m.ruleset, nil

@@ -57,9 +57,10 @@ type Request struct {
 type Monitor struct {
 	request    Request
 	supervisor *seccompnotif.Supervisor
-	egress     *netfilter.Egress  // nil where no call is made on the container's behalf
-	gate       *seccompnotif.Gate // nil without an agent
-	ruleset    *os.File           // nil without Landlock
+	egress     *netfilter.Egress    // nil where no call is made on the container's behalf
+	gate       *seccompnotif.Gate   // nil without an agent
+	ruleset    *os.File             // nil without Landlock
+	ports      *netfilter.PortSpace // nil unless the container's ports are its own
 	leash      *leash
 
 	pid  int

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/netfilter"
 )
 
 // The control protocol: one connection, one request, one reply. A message is a JSON object on a line of at most maxMessage bytes, with at
@@ -23,14 +25,16 @@ type verb string
 const (
 	verbStart  verb = "start"  // let the parked process go on; the reply comes when it runs its program or has failed to
 	verbJoin   verb = "join"   // the reply carries the container's Landlock ruleset, if it has one
+	verbPorts  verb = "ports"  // the reply tells which TCP ports the container has bound, if they are its own
 	verbListen verb = "listen" // the request carries a listener that the monitor is to answer
 	verbStats  verb = "stats"  // the reply carries what the supervisor has counted
 )
 
 // reply is the monitor's answer; an empty Error is success.
 type reply struct {
-	Error string `json:"error,omitempty"`
-	Stats *Stats `json:"stats,omitempty"`
+	Error string              `json:"error,omitempty"`
+	Stats *Stats              `json:"stats,omitempty"`
+	Ports []netfilter.Binding `json:"ports,omitempty"`
 }
 
 const maxMessage = 64 << 10

@@ -41,22 +41,33 @@ func (m *Monitor) newSupervisor() error {
 	if err := m.openGate(table); err != nil {
 		return err
 	}
-	if network := p.Egress(); len(network.Notifications()) > 0 {
-		var err error
-		m.egress, err = netfilter.NewEgress(netfilter.EgressConfig{
-			Policy: network, Denials: m.request.Denials, Gate: m.gate,
-			SharedAbstract: !p.Namespaces.Has(specs.NetworkNamespace) && !scoped(p),
-		})
-		if err != nil {
-			return err
-		}
-		for nr, handler := range m.egress.Handlers() {
+	register := func(handlers map[int]seccompnotif.Handler) {
+		for nr, handler := range handlers {
 			if notified[nr] { // syscalls.deny may have refused it outright
 				table.Handle(nr, handler)
 			}
 		}
 	}
-	if listen := unix.SYS_LISTEN; notified[listen] && p.Bind.NeedsSupervisor() {
+	remap := p.Policy.Network.PortRemap
+	if remap {
+		var err error
+		if m.ports, err = netfilter.NewPortSpace(netfilter.PortSpaceConfig{Bind: p.Bind, Denials: m.request.Denials, Told: m.remapped}); err != nil {
+			return err
+		}
+		register(m.ports.Handlers())
+	}
+	if network := p.Egress(); remap || len(network.Notifications()) > 0 {
+		var err error
+		m.egress, err = netfilter.NewEgress(netfilter.EgressConfig{
+			Policy: network, Denials: m.request.Denials, Gate: m.gate, Ports: m.ports,
+			SharedAbstract: !p.Namespaces.Has(specs.NetworkNamespace) && !scoped(p),
+		})
+		if err != nil {
+			return err
+		}
+		register(m.egress.Handlers())
+	}
+	if listen := unix.SYS_LISTEN; notified[listen] && p.Bind.NeedsSupervisor() && !remap {
 		handler, err := netfilter.NewListen(p.Bind, m.request.Denials)
 		if err != nil {
 			return err

@@ -60,6 +60,8 @@ func (p *Plan) explainBind() {
 	switch {
 	case p.Bind.Unrestricted():
 		by, why = "nothing", "every port may be bound"
+	case p.Policy.Network.PortRemap:
+		by, why = "Landlock, supervisor", "the ports inside are judged, and bind and listen are made on the container's behalf; Landlock has the ports too"
 	case p.Bind.NeedsSupervisor():
 		by, why = "Landlock, supervisor", "Landlock has the ports; only listen is trapped, since on a socket that is not bound it takes a port without asking Landlock"
 	}

@@ -34,6 +34,7 @@ func (p *Plan) explain() {
 	p.explainNetwork()
 	p.explainBind()
 	p.explainAgent()
+	p.explainPorts()
 	if p.Seccomp != nil {
 		p.note("linux.seccomp", "seccomp", "the spec's own filter, installed last")
 	}

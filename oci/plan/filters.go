@@ -24,6 +24,7 @@ func (p *Plan) planOverlay(r Request) error {
 	if p.Overlay.Deny = p.Egress().Denials(); len(p.Overlay.Deny) == 0 { // otherwise they are among its own
 		p.Overlay.Deny = p.Bind.Denials()
 	}
+	p.planPorts()
 	p.events()
 	var base []seccompnotif.Denial
 	if len(p.Overlay.NotifyWhen) > 0 {

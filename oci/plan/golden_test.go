@@ -163,6 +163,7 @@ func goldenRequests(t *testing.T) map[string]Request {
 		"bind-chosen":       request(t, "docker.json", map[string]string{"network.deny_bind": "22"}, withCapability("CAP_SYS_ADMIN")),
 		"bind-network":      request(t, "docker.json", map[string]string{"network.deny_bind": "*", "network.allow": "tcp://*:443"}, nil),
 		"network-unheld":    unheld,
+		"port-remap":        request(t, "docker.json", map[string]string{"network.port_remap": "true", "network.allow": "tcp://*:443"}, nil),
 		"network-none":      request(t, "docker.json", map[string]string{"network.deny": "*"}, nil),
 		"agent":             request(t, "docker.json", map[string]string{"policy.socket": "/run/agent.sock", "network.allow": "tcp://*:443"}, nil),
 		"limits":            request(t, "docker.json", limits, nil),

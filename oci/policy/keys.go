@@ -86,7 +86,7 @@ var keys = [...]Key{
 	{Name: "network.deny", Kind: Endpoints},
 	{Name: "network.allow_bind", Kind: PortLists},
 	{Name: "network.deny_bind", Kind: PortLists},
-	{Name: "network.port_remap", Kind: Bool, Later: true},
+	{Name: "network.port_remap", Kind: Bool},
 	{Name: "http.allow", Kind: Texts, Later: true},
 	{Name: "http.deny", Kind: Texts, Later: true},
 	{Name: "http.ports", Kind: Texts, Later: true},

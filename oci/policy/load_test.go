@@ -196,6 +196,15 @@ func TestMerge(t *testing.T) {
 			sources{config: "network.deny = [\"a\"]\nlimits.processes = 5\nannotations.grant = [\"network.deny\", \"limits.processes\"]",
 				annotations: annotations{"network.deny": "b", "limits.processes": "9"}},
 			Policy{Network: Network{Deny: []string{"b"}}, Limits: Limits{Processes: 9}}},
+		{"a port space stays",
+			sources{config: "network.port_remap = true", annotations: annotations{"network.port_remap": "no"}},
+			Policy{Network: Network{PortRemap: true}}},
+		{"a port space is granted away",
+			sources{config: "network.port_remap = true\nannotations.grant = [\"network.port_remap\"]", annotations: annotations{"network.port_remap": "no"}},
+			Policy{}},
+		{"a port space is asked for",
+			sources{annotations: annotations{"network.port_remap": "on"}},
+			Policy{Network: Network{PortRemap: true}}},
 		{"a limit cannot be raised",
 			sources{config: "limits.processes = 5", annotations: annotations{"limits.processes": "9"}},
 			Policy{Limits: Limits{Processes: 5}}},
@@ -418,7 +427,7 @@ func TestEveryLaterKeyIsRefused(t *testing.T) {
 // TestEveryKeyIsMerged proves that a key that is accepted leaves its mark.
 func TestEveryKeyIsMerged(t *testing.T) {
 	examples := map[Kind]string{
-		Count: "7", Size: "7", CPUs: "0", Paths: "/a", Mounts: "/a:/b", Endpoints: "a", PortLists: "80", Names: "a", HostPath: "/a",
+		Count: "7", Size: "7", CPUs: "0", Paths: "/a", Mounts: "/a:/b", Endpoints: "a", PortLists: "80", Names: "a", HostPath: "/a", Bool: "yes",
 	}
 	for _, key := range Keys() {
 		if key.Later || key.Only != "" {

@@ -68,6 +68,8 @@ func (m *merger) addSetting(s *setting, as standing) error {
 		p.Network.AllowBind = append(p.Network.AllowBind, s.texts)
 	case "network.deny_bind":
 		p.Network.DenyBind = addUp(p.Network.DenyBind, s.texts, granted)
+	case "network.port_remap":
+		p.Network.PortRemap = s.truth || p.Network.PortRemap && !granted
 	case "limits.memory":
 		lower(&p.Limits.Memory, s.number, granted)
 	case "limits.processes":

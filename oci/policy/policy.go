@@ -63,6 +63,8 @@ type Network struct {
 	// AllowBind and DenyBind are the same for the TCP ports that may be bound.
 	AllowBind [][]string `json:"allowBind,omitempty"`
 	DenyBind  []string   `json:"denyBind,omitempty"`
+	// PortRemap gives the container TCP ports of its own.
+	PortRemap bool `json:"portRemap,omitempty"`
 }
 
 // Restricted says whether any egress rule is in force.

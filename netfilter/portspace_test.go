@@ -1,0 +1,526 @@
+package netfilter
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() { scenarios["sockets"] = socketCommands }
+
+// command is one system call that a test has a guest make.
+type command struct {
+	Call   string
+	FD     int
+	Family int
+	Type   int
+	Option []int // level, name, value
+	Addr   string
+	File   string
+	UID    int // make the call as this user, without capabilities
+}
+
+// reply is what came of it.
+type reply struct {
+	N     int
+	Errno unix.Errno
+	Addr  string
+	Text  string
+}
+
+// socketCommands makes the calls that the test names, until it is over.
+func socketCommands(me *self) any {
+	for {
+		var c command
+		if err := json.Unmarshal([]byte(me.wait()), &c); err != nil {
+			panic(err)
+		}
+		if c.UID == 0 {
+			me.tell(c.make())
+			continue
+		}
+		done := make(chan reply)
+		go func() {
+			runtime.LockOSThread() // and never unlock
+			become(c.UID, c.UID)
+			done <- c.make()
+		}()
+		me.tell(<-done)
+	}
+}
+
+func (c command) make() reply {
+	var sa []byte
+	if c.Addr != "" {
+		sa = sockaddr(netip.MustParseAddrPort(c.Addr))
+	}
+	of := func(n int, err error) reply { return reply{N: n, Errno: errnoOf(err, 0)} }
+	name := func(trap uintptr) reply {
+		b, size := make([]byte, 200), uint32(200)
+		_, _, errno := unix.Syscall(trap, uintptr(c.FD), pointer(b), uintptr(unsafe.Pointer(&size)))
+		if errno != 0 {
+			return reply{Errno: errno}
+		}
+		at, _ := inetAddress(b[:size])
+		return reply{N: int(size), Addr: at.String()}
+	}
+	switch c.Call {
+	case "socket":
+		return of(unix.Socket(c.Family, c.Type, 0))
+	case "option":
+		return of(0, unix.SetsockoptInt(c.FD, c.Option[0], c.Option[1], c.Option[2]))
+	case "bind":
+		r := raw("bind", unix.SYS_BIND, uintptr(c.FD), pointer(sa), uintptr(len(sa)), 0, 0, 0)
+		return reply{N: r.N, Errno: r.Errno}
+	case "listen":
+		return of(0, unix.Listen(c.FD, 5))
+	case "connect":
+		r := raw("connect", unix.SYS_CONNECT, uintptr(c.FD), pointer(sa), uintptr(len(sa)), 0, 0, 0)
+		return reply{N: r.N, Errno: r.Errno}
+	case "fast open":
+		data := []byte("fast")
+		r := raw("sendto", unix.SYS_SENDTO, uintptr(c.FD), pointer(data), uintptr(len(data)), unix.MSG_FASTOPEN, pointer(sa), uintptr(len(sa)))
+		return reply{N: r.N, Errno: r.Errno}
+	case "accept":
+		n, _, errno := unix.Syscall(unix.SYS_ACCEPT, uintptr(c.FD), 0, 0)
+		return reply{N: int(n), Errno: errno}
+	case "getsockname":
+		return name(unix.SYS_GETSOCKNAME)
+	case "getpeername":
+		return name(unix.SYS_GETPEERNAME)
+	case "close":
+		return of(0, unix.Close(c.FD))
+	case "read":
+		text, err := os.ReadFile(c.File)
+		return reply{Errno: errnoOf(err, 0), Text: string(text)}
+	}
+	panic(c.Call)
+}
+
+// container is a guest with a port space of its own.
+type container struct {
+	*guest
+	ports *PortSpace
+}
+
+// plain is a guest whom nobody supervises: what it sees is the kernel's own doing.
+func (n *network) plain(t *testing.T) *container {
+	t.Helper()
+	return &container{guest: n.start(t, Policy{}, "sockets", guestOptions{})}
+}
+
+func (n *network) container(t *testing.T, p Policy) *container {
+	t.Helper()
+	return n.boundContainer(t, p, BindPolicy{})
+}
+
+// boundContainer is a container that may bind some ports only. What Landlock would do beside is not done.
+func (n *network) boundContainer(t *testing.T, p Policy, bind BindPolicy) *container {
+	t.Helper()
+	ports, err := NewPortSpace(PortSpaceConfig{Bind: bind})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &container{n.start(t, p, "sockets", guestOptions{ports: ports}), ports}
+	t.Cleanup(func() {
+		c.end()
+		ports.Close()
+	})
+	return c
+}
+
+func (c *container) call(cmd command) reply {
+	c.t.Helper()
+	text, err := json.Marshal(cmd)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.say(string(text))
+	var r reply
+	c.hear(&r)
+	return r
+}
+
+// must makes a call that has to succeed.
+func (c *container) must(cmd command) reply {
+	c.t.Helper()
+	r := c.call(cmd)
+	if r.Errno != 0 {
+		c.t.Fatalf("%+v: %v", cmd, r.Errno)
+	}
+	return r
+}
+
+// expect makes a call that has to end with an errno.
+func (c *container) expect(want unix.Errno, cmd command) {
+	c.t.Helper()
+	if r := c.call(cmd); r.Errno != want {
+		c.t.Errorf("%+v: %v, want %v", cmd, r.Errno, want)
+	}
+}
+
+func (c *container) socket(family int, options ...[]int) int {
+	c.t.Helper()
+	fd := c.must(command{Call: "socket", Family: family, Type: unix.SOCK_STREAM}).N
+	for _, o := range options {
+		c.must(command{Call: "option", FD: fd, Option: o})
+	}
+	return fd
+}
+
+var (
+	reuseAddr = []int{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}
+	reusePort = []int{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1}
+	only6     = []int{unix.SOL_IPV6, unix.IPV6_V6ONLY, 1}
+)
+
+// serve binds a socket and listens, and returns it.
+func (c *container) serve(addr string, options ...[]int) int {
+	c.t.Helper()
+	family := unix.AF_INET
+	if strings.HasPrefix(addr, "[") {
+		family = unix.AF_INET6
+	}
+	fd := c.socket(family, options...)
+	c.must(command{Call: "bind", FD: fd, Addr: addr})
+	c.must(command{Call: "listen", FD: fd})
+	return fd
+}
+
+// name checks what getsockname says.
+func (c *container) name(fd int, want string) {
+	c.t.Helper()
+	if got := c.must(command{Call: "getsockname", FD: fd}).Addr; got != want {
+		c.t.Errorf("getsockname says %s, want %s", got, want)
+	}
+}
+
+// reach connects to an address and checks that the listener is what it gets to, and what both ends say of each other.
+func (c *container) reach(listener int, addr string) {
+	c.t.Helper()
+	family := unix.AF_INET
+	if strings.HasPrefix(addr, "[") {
+		family = unix.AF_INET6
+	}
+	fd := c.socket(family)
+	c.must(command{Call: "connect", FD: fd, Addr: addr})
+	peer := c.must(command{Call: "accept", FD: listener}).N
+	if got := c.must(command{Call: "getpeername", FD: fd}).Addr; got != addr {
+		c.t.Errorf("connected to %s, getpeername says %s", addr, got)
+	}
+	ours, theirs := c.must(command{Call: "getsockname", FD: fd}).Addr, c.must(command{Call: "getpeername", FD: peer}).Addr
+	if netip.MustParseAddrPort(ours).Port() != netip.MustParseAddrPort(theirs).Port() {
+		c.t.Errorf("the client is %s, the server says %s", ours, theirs)
+	}
+	if got := netip.MustParseAddrPort(c.must(command{Call: "getsockname", FD: peer}).Addr).Port(); got != netip.MustParseAddrPort(addr).Port() {
+		c.t.Errorf("connected to %s, the accepted socket is at port %d", addr, got)
+	}
+	c.must(command{Call: "close", FD: fd})
+	c.must(command{Call: "close", FD: peer})
+}
+
+func (c *container) binding(virtual uint16) Binding {
+	c.t.Helper()
+	for _, b := range c.ports.Bindings() {
+		if b.Virtual == virtual {
+			return b
+		}
+	}
+	c.t.Fatalf("no binding of %d in %+v", virtual, c.ports.Bindings())
+	return Binding{}
+}
+
+// TestPortSpaces has two containers in one network namespace bind one port, and each reach its own server.
+func TestPortSpaces(t *testing.T) {
+	n := newNetwork(t)
+	for name, p := range map[string]Policy{"no rules": {}, "rules": policy(t, "127.0.0.0/8 10.0.0.0/8 ::/0", "")} {
+		t.Run(name, func(t *testing.T) {
+			a, b := n.container(t, p), n.container(t, p)
+			for _, row := range []struct {
+				listen string
+				reach  []string
+				opts   [][]int
+			}{
+				{"0.0.0.0:80", []string{"127.0.0.1:80", "10.1.0.1:80", "127.9.9.9:80"}, nil},
+				{"10.1.0.2:81", []string{"10.1.0.2:81"}, [][]int{reuseAddr}},
+				{"[::]:82", []string{"[::1]:82", "127.0.0.1:82", "[fd00:1::1]:82"}, nil},
+				{"[::]:83", []string{"[::1]:83"}, [][]int{only6}},
+				{"127.0.0.1:5000", []string{"127.0.0.1:5000"}, [][]int{reusePort}},
+			} {
+				first := a.serve(row.listen, row.opts...)
+				second := b.serve(row.listen, row.opts...)
+				port := netip.MustParseAddrPort(row.listen).Port()
+				if got := a.binding(port); got.Real != port {
+					t.Errorf("%s: the first gets port %d", row.listen, got.Real)
+				}
+				if got := b.binding(port); got.Real == port {
+					t.Errorf("%s: the second gets the port of the first", row.listen)
+				}
+				for _, addr := range row.reach {
+					a.name(first, row.listen)
+					b.name(second, row.listen)
+					a.reach(first, addr)
+					b.reach(second, addr)
+				}
+			}
+		})
+	}
+}
+
+// TestPortSpaceInside checks that among a container's own sockets ports are shared, or not, as ever, whether they are the same
+// outside or not.
+func TestPortSpaceInside(t *testing.T) {
+	for _, how := range []string{"by the kernel", "on behalf", "remapped"} {
+		t.Run(how, func(t *testing.T) {
+			n := newNetwork(t)
+			c := n.plain(t)
+			if how != "by the kernel" {
+				c = n.container(t, Policy{})
+			}
+			if how == "remapped" {
+				other := n.container(t, Policy{})
+				for port := 80; port < 90; port++ {
+					other.serve(fmt.Sprintf("0.0.0.0:%d", port))
+					other.serve(fmt.Sprintf("[::]:%d", port), only6)
+				}
+			}
+			bind := func(want unix.Errno, addr string, options ...[]int) int {
+				t.Helper()
+				family := unix.AF_INET
+				if strings.HasPrefix(addr, "[") {
+					family = unix.AF_INET6
+				}
+				fd := c.socket(family, options...)
+				c.expect(want, command{Call: "bind", FD: fd, Addr: addr})
+				return fd
+			}
+			c.serve("127.0.0.1:80")
+			bind(unix.EADDRINUSE, "127.0.0.1:80")
+			bind(unix.EADDRINUSE, "127.0.0.1:80", reuseAddr)
+			bind(unix.EADDRINUSE, "0.0.0.0:80", reuseAddr)
+			bind(unix.EADDRINUSE, "[::]:80")
+			bind(0, "[::]:80", only6)
+			bind(0, "10.1.0.1:80")
+			bind(unix.EADDRNOTAVAIL, "10.77.0.1:80")
+
+			c.serve("0.0.0.0:81", reusePort)
+			c.serve("0.0.0.0:81", reusePort)
+			bind(unix.EADDRINUSE, "0.0.0.0:81")
+
+			first := c.serve("0.0.0.0:82", reuseAddr)
+			client := c.socket(unix.AF_INET)
+			c.must(command{Call: "connect", FD: client, Addr: "127.0.0.1:82"})
+			accepted := c.must(command{Call: "accept", FD: first}).N
+			c.must(command{Call: "close", FD: first})
+			c.name(accepted, "127.0.0.1:82") // though the listener is gone
+			if got := c.must(command{Call: "getpeername", FD: client}).Addr; got != "127.0.0.1:82" {
+				t.Errorf("getpeername says %s", got)
+			}
+			again := c.serve("0.0.0.0:82", reuseAddr)
+			c.reach(again, "127.0.0.1:82")
+
+			// A socket that is bound already.
+			fd := bind(0, "10.1.0.1:83")
+			c.expect(unix.EINVAL, command{Call: "bind", FD: fd, Addr: "10.1.0.1:84"})
+			c.name(fd, "10.1.0.1:83")
+			c.must(command{Call: "close", FD: fd})
+			bind(0, "10.1.0.1:83")
+
+			// Ports that the kernel picks.
+			fd = bind(0, "0.0.0.0:0")
+			c.must(command{Call: "listen", FD: fd})
+			picked := c.must(command{Call: "getsockname", FD: fd}).Addr
+			bind(unix.EADDRINUSE, picked)
+			unbound := c.socket(unix.AF_INET)
+			c.must(command{Call: "listen", FD: unbound})
+			picked = c.must(command{Call: "getsockname", FD: unbound}).Addr
+			bind(unix.EADDRINUSE, picked)
+
+			// What is not bound at all, and what is no TCP.
+			c.name(c.socket(unix.AF_INET), "0.0.0.0:0")
+			c.expect(unix.ECONNREFUSED, command{Call: "connect", FD: c.socket(unix.AF_INET), Addr: "127.0.0.1:4"})
+			udp := c.must(command{Call: "socket", Family: unix.AF_INET, Type: unix.SOCK_DGRAM}).N
+			c.must(command{Call: "bind", FD: udp, Addr: "127.0.0.1:85"})
+			c.name(udp, "127.0.0.1:85")
+			c.expect(unix.EAFNOSUPPORT, command{Call: "bind", FD: c.socket(unix.AF_INET), Addr: "[::1]:86"})
+		})
+	}
+}
+
+// TestPortSpaceOthers checks what a container sees of ports that are not its own.
+func TestPortSpaceOthers(t *testing.T) {
+	n := newNetwork(t)
+	a, b := n.container(t, Policy{}), n.container(t, Policy{})
+	theirs := a.serve("0.0.0.0:80")
+	// A server of the other's is reached where the container has none itself.
+	client := b.socket(unix.AF_INET)
+	b.must(command{Call: "connect", FD: client, Addr: "127.0.0.1:80"})
+	a.must(command{Call: "accept", FD: theirs})
+	own := b.serve("0.0.0.0:80")
+	b.reach(own, "127.0.0.1:80")
+	real := b.binding(80).Real
+	// By its real port it is reached from outside, not from inside.
+	outside := fmt.Sprintf("127.0.0.1:%d", real)
+	from := a.socket(unix.AF_INET)
+	a.must(command{Call: "connect", FD: from, Addr: outside})
+	b.must(command{Call: "accept", FD: own})
+	if got := a.must(command{Call: "getpeername", FD: from}).Addr; got != outside {
+		t.Errorf("getpeername says %s, want %s", got, outside)
+	}
+	b.expect(unix.ECONNREFUSED, command{Call: "connect", FD: b.socket(unix.AF_INET), Addr: outside})
+	// Inside the real port is free.
+	b.serve(outside)
+	if got := b.binding(real).Real; got == real {
+		t.Errorf("port %d is two sockets'", real)
+	}
+	// Once the other has gone, and the own server too, the port is what it says.
+	b.must(command{Call: "close", FD: own})
+	a.must(command{Call: "close", FD: theirs})
+	if list := b.ports.Bindings(); slices.ContainsFunc(list, func(b Binding) bool { return b.Virtual == 80 }) {
+		t.Errorf("a closed socket is bound: %+v", list)
+	}
+}
+
+// TestPortSpaceFastOpen connects by a send.
+func TestPortSpaceFastOpen(t *testing.T) {
+	n := newNetwork(t)
+	a, b := n.container(t, Policy{}), n.container(t, Policy{})
+	a.serve("127.0.0.1:80")
+	own := b.serve("127.0.0.1:80")
+	fd := b.socket(unix.AF_INET)
+	b.must(command{Call: "fast open", FD: fd, Addr: "127.0.0.1:80"})
+	b.must(command{Call: "accept", FD: own})
+	if got := b.must(command{Call: "getpeername", FD: fd}).Addr; got != "127.0.0.1:80" {
+		t.Errorf("getpeername says %s", got)
+	}
+}
+
+// TestPortSpacePrivilege has somebody without capabilities bind ports that take one.
+func TestPortSpacePrivilege(t *testing.T) {
+	n := newNetwork(t)
+	a, b := n.container(t, Policy{}), n.container(t, Policy{})
+	a.serve("127.0.0.1:80")
+	a.serve("127.0.0.1:2000")
+	bind := func(want unix.Errno, addr string) {
+		t.Helper()
+		b.expect(want, command{Call: "bind", FD: b.socket(unix.AF_INET), Addr: addr, UID: 4242})
+	}
+	bind(unix.EACCES, "127.0.0.1:80")
+	bind(unix.EACCES, "127.0.0.1:81")
+	bind(0, "127.0.0.1:2000")
+	bind(0, "127.0.0.1:2001")
+	b.serve("127.0.0.1:80")
+	n.do(t, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("81"), 0) })
+	bind(unix.EACCES, "127.0.0.1:80")
+	bind(0, "127.0.0.1:81")
+	n.do(t, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0) })
+	bind(unix.EADDRINUSE, "127.0.0.1:80")
+	bind(0, "127.0.0.1:82")
+}
+
+// TestPortSpaceJudges: rules are about the ports that the container knows.
+func TestPortSpaceJudges(t *testing.T) {
+	n := newNetwork(t)
+	p := policy(t, "127.0.0.1:80", "")
+	a, b := n.container(t, p), n.container(t, p)
+	a.serve("127.0.0.1:80")
+	a.serve("127.0.0.1:90")
+	own := b.serve("127.0.0.1:80")
+	b.serve("127.0.0.1:90")
+	b.reach(own, "127.0.0.1:80")
+	b.expect(deniedErrno, command{Call: "connect", FD: b.socket(unix.AF_INET), Addr: "127.0.0.1:90"})
+	b.expect(deniedErrno, command{Call: "connect", FD: b.socket(unix.AF_INET), Addr: fmt.Sprintf("127.0.0.1:%d", b.binding(90).Real)})
+}
+
+// TestPortSpaceView looks at /proc/net/tcp as the two containers are to see it.
+func TestPortSpaceView(t *testing.T) {
+	n := newNetwork(t)
+	a, b := n.container(t, Policy{}), n.container(t, Policy{})
+	a.serve("0.0.0.0:80")
+	own := b.serve("0.0.0.0:80")
+	b.serve("[::]:81")
+	client := b.socket(unix.AF_INET)
+	b.must(command{Call: "connect", FD: client, Addr: "127.0.0.1:80"})
+	b.must(command{Call: "accept", FD: own})
+	port := netip.MustParseAddrPort(b.must(command{Call: "getsockname", FD: client}).Addr).Port()
+	real := b.binding(80).Real
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", b.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	summary := func(text []byte) []string {
+		var lines []string
+		for line := range bytes.Lines(text) {
+			if l, ok := parseTCPLine(line); ok {
+				lines = append(lines, fmt.Sprintf("%s %s %02X", l.local, l.remote, l.state))
+			}
+		}
+		slices.Sort(lines)
+		return lines
+	}
+	local := func(addr netip.Addr) bool { return addr.IsLoopback() }
+	inside := b.ports.view(b.binding(80).where.network, text, local)
+	want := []string{
+		"0.0.0.0:80 0.0.0.0:0 0A",
+		fmt.Sprintf("127.0.0.1:%d 127.0.0.1:80 01", port),
+		fmt.Sprintf("127.0.0.1:80 127.0.0.1:%d 01", port),
+	}
+	slices.Sort(want)
+	if got := summary(inside); !slices.Equal(got, want) {
+		t.Errorf("the container sees %v, want %v", got, want)
+	}
+	if real == 80 || !slices.Contains(summary(text), fmt.Sprintf("0.0.0.0:%d 0.0.0.0:0 0A", real)) {
+		t.Errorf("port %d is not among %v", real, summary(text))
+	}
+	if heading, _, _ := bytes.Cut(text, []byte("\n")); !bytes.HasPrefix(inside, heading) {
+		t.Errorf("the heading is gone: %s", inside)
+	}
+}
+
+func TestLocalAddresses(t *testing.T) {
+	trie := []byte("Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.7.0.0\n        /16 host LOCAL\n" +
+		"     |-- 192.0.2.2\n        /32 host LOCAL\n     |-- 192.0.2.255\n        /32 link BROADCAST\n")
+	list := []byte("00000000000000000000000000000001 01 80 10 80       lo\nfd000000000000000000000000000002 04 40 00 82     eth0\n")
+	for addr, want := range map[string]bool{
+		"192.0.2.2": true, "192.0.2.255": false, "192.0.2.3": false, "10.7.8.9": true, "10.8.0.1": false,
+		"fd00::2": true, "fd00::3": false, "::1": true,
+	} {
+		a, look, text := netip.MustParseAddr(addr), localInTrie, trie
+		if a.Is6() {
+			look, text = localInList, list
+		}
+		if got := look(text, a); got != want {
+			t.Errorf("%s: %v", addr, got)
+		}
+	}
+}
+
+// TestPortSpaceBindPolicy: which ports may be bound is about the ports inside.
+func TestPortSpaceBindPolicy(t *testing.T) {
+	n := newNetwork(t)
+	other := n.container(t, Policy{})
+	other.serve("0.0.0.0:80")
+	c := n.boundContainer(t, Policy{}, NewBindPolicy(Ports{{80, 81}}, nil))
+	bind := func(want unix.Errno, addr string) int {
+		t.Helper()
+		fd := c.socket(unix.AF_INET)
+		c.expect(want, command{Call: "bind", FD: fd, Addr: addr})
+		return fd
+	}
+	c.reach(c.serve("0.0.0.0:80"), "127.0.0.1:80") // though its port outside is none of them
+	c.must(command{Call: "listen", FD: bind(0, "0.0.0.0:81")})
+	bind(unix.EACCES, "0.0.0.0:82")
+	bind(unix.EACCES, "0.0.0.0:0")
+	c.expect(unix.EACCES, command{Call: "listen", FD: c.socket(unix.AF_INET)})
+	unixSocket := c.must(command{Call: "socket", Family: unix.AF_UNIX, Type: unix.SOCK_STREAM}).N
+	c.expect(unix.EINVAL, command{Call: "listen", FD: unixSocket}) // not bound, as the kernel says
+}
