@@ -152,6 +152,41 @@ func TestToldOfADescriptor(t *testing.T) {
 	}
 }
 
+// TestInjectionIntoADyingGuest kills guests while descriptors are on their way to them. Whether one still arrives or not, nothing is
+// logged and nothing stays open.
+func TestInjectionIntoADyingGuest(t *testing.T) {
+	before := measureFootprint(t).files
+	for range 20 {
+		v := startVictim(t, notified)
+		var log logged
+		arrived := make(chan struct{}, 1)
+		s := supervise(t, v, handle(callA, func(c *Call) Action {
+			fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+			if err != nil {
+				t.Error(err)
+			}
+			select {
+			case arrived <- struct{}{}:
+			default:
+			}
+			return InjectFDSend(fd, unix.O_CLOEXEC)
+		}), log.option)
+		v.send(order{NR: callA, Many: 8})
+		<-arrived
+		v.end()
+		s.Wait()
+		if len(log.lines) > 0 {
+			t.Errorf("logged %q", log.lines)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if after := measureFootprint(t).files; after > before {
+		t.Errorf("%d descriptors are open, before it were %d", after, before)
+	}
+}
+
 // TestRefusedAnswerIsLogged: the kernel takes no answer twice, and none that contradicts itself.
 func TestRefusedAnswerIsLogged(t *testing.T) {
 	v := startVictim(t, notified)

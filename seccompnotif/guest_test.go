@@ -255,6 +255,35 @@ func TestIndexIsBounded(t *testing.T) {
 	expect(t, v.syscall(callA), 0, 0)
 }
 
+// A thread that calls counts beside its process, which is still known when there is no room for the thread.
+func TestIndexIsBoundedForThreads(t *testing.T) {
+	v := startVictim(t, notified)
+	supervise(t, v, handle(callA, func(c *Call) Action {
+		_, err := c.File(0)
+		switch full := errors.Is(err, unix.EMFILE); {
+		case err != nil && !full:
+			t.Errorf("descriptor of thread %d: %v", c.PID(), err)
+		case full:
+			return Errno(unix.EMFILE)
+		}
+		return Return(0)
+	}), func(s *Supervisor) { s.index.limit = 2 })
+	expect(t, v.syscall(callA), 0, 0)
+	admitted := map[int]bool{}
+	for _, r := range v.do(order{NR: callA, Many: 20}).Many {
+		if r.Errno == 0 {
+			admitted[r.TID] = true
+		} else {
+			expect(t, r, 0, unix.EMFILE)
+		}
+	}
+	delete(admitted, v.cmd.Process.Pid)
+	if len(admitted) > 1 {
+		t.Errorf("threads %v were admitted", admitted)
+	}
+	expect(t, v.syscall(callA), 0, 0)
+}
+
 func TestProbe(t *testing.T) {
 	f, err := Probe()
 	if err != nil {

@@ -93,3 +93,18 @@ func TestLists(t *testing.T) {
 		}
 	}
 }
+
+// Every group is known by its name, and is not empty.
+func TestGroups(t *testing.T) {
+	names := Groups()
+	if len(names) < 5 {
+		t.Errorf("groups %q", names)
+	}
+	for _, name := range names {
+		list, err := ParseSyscallList([]string{"@" + name})
+		denials, more := Denials(nil, list, SyscallList{})
+		if err != nil || more != nil || len(denials) == 0 {
+			t.Errorf("@%s: %v, %v, %v", name, denials, err, more)
+		}
+	}
+}

@@ -104,6 +104,26 @@ func TestProfileAnswers(t *testing.T) {
 	}
 }
 
+// TestProfileComparisons has a rule with each comparison, on both sides of its edge.
+func TestProfileComparisons(t *testing.T) {
+	const edge = 1<<33 + 5                                          // both halves of the register count
+	for op, allows := range map[specs.LinuxSeccompOperator][3]bool{ // below, at and above the edge
+		specs.OpLessThan: {true, false, false}, specs.OpLessEqual: {true, true, false}, specs.OpEqualTo: {false, true, false},
+		specs.OpGreaterEqual: {false, true, true}, specs.OpGreaterThan: {false, false, true}, specs.OpNotEqual: {true, false, true},
+	} {
+		p := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{
+			{Names: []string{"lseek"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 1, Value: edge, Op: op}}},
+		}}
+		vm := newVM(t, compiled(t, ProfileCache{}, p).Program)
+		for i, want := range allows {
+			args := [6]uint64{0, edge - 1 + uint64(i)}
+			if got := answer(vm.run(t, seccompData{nr: number(t, "lseek"), arch: nativeAuditArch, args: args})); (got == "allow") != want {
+				t.Errorf("%s %d of %d: %s", op, args[1], edge, got)
+			}
+		}
+	}
+}
+
 func TestENOSYSOnlyWhereTheDefaultRefuses(t *testing.T) {
 	late := seccompData{nr: 4000, arch: nativeAuditArch}
 	rule := []specs.LinuxSyscall{{Names: []string{"getppid"}, Action: specs.ActErrno, ErrnoRet: ptr(uint(unix.EACCES))}}

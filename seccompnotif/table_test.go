@@ -1,6 +1,7 @@
 package seccompnotif
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +23,9 @@ func TestChainOrder(t *testing.T) {
 		Under(notified).Build()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if nrs := table.Syscalls(); !slices.Equal(nrs, slices.Sorted(slices.Values([]int{callA, callB}))) {
+		t.Errorf("the table is for the calls %v", nrs)
 	}
 	s, err := New(Config{Table: table, Log: t.Logf})
 	if err != nil {
