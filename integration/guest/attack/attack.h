@@ -26,6 +26,9 @@
 
 extern struct sockaddr_in allowed, denied;
 
+// until_breach tells that the attack is to succeed, and goes on until it does, for long.
+extern int until_breach;
+
 // refused tells whether errno is one that the policy gives.
 int refused(void);
 // is tells whether two addresses are the same.
@@ -49,11 +52,21 @@ void flood(void);
 void passed(void);
 // pointers.c: arguments that lead nowhere.
 void pointers(void);
+// exec.c: programs executed with arguments that are not to be.
+void exec_thread(void);
+void exec_memory(void);
+void exec_space(void);
+void exec_ways(void);
+// path.c: files opened by names that lead elsewhere meanwhile.
+void path_thread(void);
+void path_memory(void);
+void path_link(void);
+void path_names(void);
 // ways.c: past seccomp.
 void io_uring(void);
 void x32(void);
 void int80(void);
 void mptcp(void);
 
-// naive.c: runs the attack under a supervisor that looks at memory and descriptors, and lets what it likes continue.
+// naive.c: runs the attack under a supervisor that looks at memory and descriptors, and has what it likes continue.
 void under_naive_supervisor(void (*attack)(void));

@@ -1,5 +1,6 @@
 // The control of the races: a supervisor that does what must not be done. It reads the address and looks at the descriptor, denies
-// what leads to the denied address (for the race of descriptors: by TCP), and has everything else continue.
+// what leads to the denied address (for the race of descriptors: by TCP) and programs with the argument "evil", and has everything
+// else continue.
 #include "attack.h"
 
 #include <linux/filter.h>
@@ -9,7 +10,8 @@
 static int trap(void) {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_connect, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_connect, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execve, 1, 0),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendmsg, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
@@ -36,10 +38,18 @@ static int over_tcp(pid_t pid, int fd) {
 	return type == SOCK_STREAM;
 }
 
+// evil tells whether the third argument of an execve is "evil".
+static int evil(pid_t pid, const char *const *argv) {
+	const char *argument;
+	char text[5];
+	return !peek(pid, argv + 2, &argument, sizeof argument) || !peek(pid, argument, text, sizeof text) || !memcmp(text, "evil", 5);
+}
+
 static int forbidden(const struct seccomp_notif *call, int by_tcp_alone) {
 	struct sockaddr_in to = {0};
 	const void *name = (void *)call->data.args[1];
 	struct msghdr message;
+	if (call->data.nr == SYS_execve) return evil(call->pid, name);
 	if (call->data.nr == SYS_sendmsg) {
 		if (!peek(call->pid, name, &message, sizeof message)) return 1;
 		name = message.msg_name;
@@ -65,6 +75,7 @@ static void supervise(int listener, int by_tcp_alone) {
 void under_naive_supervisor(void (*attack)(void)) {
 	int number[2], go[2], listener;
 	char byte = 0;
+	until_breach = 1;
 	if (pipe(number) || pipe(go)) err(1, "pipe");
 	pid_t child = fork();
 	if (child < 0) err(1, "fork");

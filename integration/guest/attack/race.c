@@ -38,7 +38,7 @@ static void report(const char *name, int passed, int refusals, int breaches) {
 // connect_often connects one UDP socket again and again to what address holds.
 static void connect_often(const char *name) {
 	int fd = udp(), passed = 0, refusals = 0;
-	for (int i = 0; i < TRIES || passed == 0 || refusals == 0; i++) {
+	for (int i = 0; i < TRIES || passed == 0 || refusals == 0 || until_breach; i++) {
 		if (elapsed() > MUCH_LONGER) break;
 		if (connect(fd, (struct sockaddr *)address, sizeof *address)) {
 			if (refused()) refusals++;
@@ -97,7 +97,7 @@ void race_message(void) {
 	memory = (struct msghdr){.msg_name = &allowed, .msg_namelen = sizeof allowed, .msg_iov = &data, .msg_iovlen = 1};
 	header = &memory;
 	start(redirect);
-	for (int i = 0; (i < TRIES / 4 || passed == 0 || refusals == 0) && !breaches; i++) {
+	for (int i = 0; (i < TRIES / 4 || passed == 0 || refusals == 0 || until_breach) && !breaches; i++) {
 		if (elapsed() > MUCH_LONGER) break;
 		if (sendmsg(fd, header, 0) < 0) {
 			if (refused()) refusals++;
@@ -129,7 +129,7 @@ void race_descriptor(void) {
 	by_tcp = tcp(SOCK_NONBLOCK);
 	slot = dup(by_udp);
 	start(exchange);
-	for (int i = 0; (i < TRIES || passed == 0 || refusals == 0) && !breaches; i++) {
+	for (int i = 0; (i < TRIES || passed == 0 || refusals == 0 || until_breach) && !breaches; i++) {
 		if (elapsed() > MUCH_LONGER) break;
 		if (connect(slot, (struct sockaddr *)&denied, sizeof denied) && errno != EINPROGRESS) {
 			if (refused()) refusals++;
