@@ -10,10 +10,11 @@ import (
 
 // guest is who makes a call, and where it is.
 type guest struct {
-	call *seccompnotif.Call
-	id   seccompnotif.Identity
-	root int
-	open []int // to be closed in the end
+	call   *seccompnotif.Call
+	id     seccompnotif.Identity
+	root   int
+	shares bool  // the supervisor's user namespace
+	open   []int // to be closed in the end
 }
 
 // guest finds out who makes the call.
@@ -33,7 +34,7 @@ func (e *Engine) guest(c *seccompnotif.Call) (*guest, unix.Errno) {
 	if err != nil {
 		return nil, errnoOf(err)
 	}
-	return &guest{call: c, id: id, root: root, open: []int{root}}, 0
+	return &guest{call: c, id: id, root: root, shares: same, open: []int{root}}, 0
 }
 
 // place returns the directory that a path begins in, owned by g.
@@ -59,4 +60,27 @@ func (g *guest) close() {
 	for _, fd := range g.open {
 		unix.Close(fd)
 	}
+}
+
+// outside translates a user and a group that the guest names, of which none is "no change".
+func (e *Engine) outside(g *guest, uid, gid uint32) (uint32, uint32, unix.Errno) {
+	const none = ^uint32(0)
+	if g.shares || uid == none && gid == none {
+		return uid, gid, 0
+	}
+	u, h := uid, gid
+	if u == none {
+		u = 0
+	}
+	if h == none {
+		h = 0
+	}
+	u, h, err := e.host.OutsideIDs(g.call, u, h)
+	if uid == none {
+		u = none
+	}
+	if gid == none {
+		h = none
+	}
+	return u, h, errnoOf(err)
 }

@@ -192,6 +192,10 @@ type order struct {
 	Write  string
 	Other  string
 	Times  int
+
+	NR      uintptr
+	Args    [6]uint64
+	Strings map[int]string // arguments that are pointers to these bytes
 }
 
 type outcome struct {
@@ -221,6 +225,17 @@ var actions = map[string]func(order) outcome{
 	"keep": func(o order) outcome { // the descriptor stays open
 		fd, errno := o.open()
 		return outcome{Errno: errno, FD: fd}
+	},
+	"call": func(o order) outcome {
+		var keep [][]byte
+		for i, s := range o.Strings {
+			b := append([]byte(s), 0)
+			keep = append(keep, b)
+			o.Args[i] = uint64(uintptr(unsafe.Pointer(&b[0])))
+		}
+		_, _, errno := unix.Syscall6(o.NR, uintptr(o.Args[0]), uintptr(o.Args[1]), uintptr(o.Args[2]), uintptr(o.Args[3]), uintptr(o.Args[4]), uintptr(o.Args[5]))
+		runtime.KeepAlive(keep)
+		return outcome{Errno: errno}
 	},
 	"pid":   func(order) outcome { return outcome{FD: os.Getpid()} },
 	"close": func(o order) outcome { return outcome{Errno: errnoOf(unix.Close(o.Dirfd))} },

@@ -12,6 +12,7 @@ type lookup struct {
 	path     string
 	follow   bool   // a symbolic link at the end, too
 	create   bool   // what is not there is to be made, as a file
+	entry    bool   // the name is meant and not what it leads to: nothing at the end is followed, slashes or not
 	absolute bool   // the guest's path was
 	resolve  uint64 // the guest's own RESOLVE_ flags of openat2(2)
 }
@@ -68,7 +69,7 @@ func (w *worker) find(g *guest, l lookup) (*Object, unix.Errno) {
 const errSlow = unix.Errno(0xffff)
 
 // follows tells whether a link at the end is followed.
-func (l *lookup) follows() bool { return l.follow || strings.HasSuffix(l.path, "/") }
+func (l *lookup) follows() bool { return !l.entry && (l.follow || strings.HasSuffix(l.path, "/")) }
 
 // through returns what to look up when the lookup has come to a textual link. A scoped one begins anew, so that the kernel sees to it that it
 // stays within its scope; any other begins in the link's directory.
@@ -117,6 +118,9 @@ func (w *worker) findFast(l lookup) (*Object, unix.Errno) {
 	dir, name, slashed := l.split()
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: l.resolve | unix.RESOLVE_NO_MAGICLINKS}
 	o := &Object{worker: w, fd: -1, parent: -1, name: name}
+	if slashed {
+		o.name += "/"
+	}
 	var at int
 	if dir != "" {
 		fd, errno := openat2(l.start, dir, &how)
@@ -129,6 +133,7 @@ func (w *worker) findFast(l lookup) (*Object, unix.Errno) {
 	}
 	if name == "" {
 		o.fd = at
+		o.unnamed = unnamed(l.path)
 	} else {
 		o.parent = at
 		if slashed && l.create && !inProc(at) {
@@ -150,7 +155,7 @@ func (w *worker) findFast(l lookup) (*Object, unix.Errno) {
 		o.close()
 		return nil, errSlow
 	}
-	if slashed && !o.isDir() && !o.isLink() {
+	if slashed && !l.entry && !o.isDir() && !o.isLink() {
 		o.close()
 		return nil, unix.ENOTDIR
 	}
@@ -172,4 +177,16 @@ func dup(fd int) int {
 		return -1
 	}
 	return n
+}
+
+// unnamed is what rmdir(2) says about a path that ends in no name.
+func unnamed(path string) unix.Errno {
+	path = strings.TrimRight(path, "/")
+	switch {
+	case path == "":
+		return unix.EBUSY
+	case strings.HasSuffix(path, ".."):
+		return unix.ENOTEMPTY
+	}
+	return unix.EINVAL
 }

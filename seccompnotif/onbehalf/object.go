@@ -17,6 +17,8 @@ type Object struct {
 	name   string
 	stat   unix.Stat_t
 	proc   bool
+	// unnamed is what rmdir(2) says about a directory that the path does not name.
+	unnamed unix.Errno
 }
 
 // FD returns a descriptor (O_PATH) of the object, -1 if it does not exist and is about to be made.
@@ -88,68 +90,77 @@ func (w *worker) pathOf(fd int) string {
 }
 
 // Ancestors calls f with each directory that the object is in, from the nearest to the top of the mount namespace, beginning with the
-// object itself if it is a directory, until f returns false. It goes up from directory to directory, through mount points, as ".."
-// does; at the guest's own root it ends. Where an object that is not a directory was reached by a magic link, the directory is the one
-// that the kernel says it is in, and ESTALE means that it is not there.
+// object itself if it is a directory, until f returns false. It goes up from directory to directory, through mount points and beyond
+// the guest's own root, as ".." would. Where an object that is not a directory was reached by a magic link, the directory is the one
+// that the kernel says it is in; ESTALE means that it is not there.
 func (o *Object) Ancestors(f func(fd int, id Inode) bool) unix.Errno {
 	at, owned, errno := o.directory()
 	if errno != 0 || at < 0 {
 		return errno
 	}
-	defer func() {
-		if owned {
-			unix.Close(at)
+	if !owned {
+		if at = dup(at); at < 0 {
+			return unix.EMFILE
 		}
-	}()
-	var last Inode
-	for depth := 0; ; depth++ {
+	}
+	w := o.worker
+	at, more, errno := climb(at, f)
+	defer func() { closeAll(at) }()
+	if errno != 0 || !more || w.root == w.top {
+		return errno
+	}
+	// Beyond the root that the thread has.
+	begun, beyond := false, false
+	w.outside(func() {
+		at, _, errno = climb(at, func(fd int, id Inode) bool {
+			if !begun { // it is where the thread's own way ended
+				begun = true
+				return true
+			}
+			beyond = true
+			return f(fd, id)
+		})
+	})
+	if errno == 0 && !beyond {
+		w.top = w.root
+	}
+	return errno
+}
+
+// climb goes up from a directory, which it takes over, and returns where it ended; more is false if f did not want to go on.
+func climb(at int, f func(fd int, id Inode) bool) (top int, more bool, errno unix.Errno) {
+	here, err := rootOf(at)
+	if err != nil {
+		return at, false, errnoOf(err)
+	}
+	for range maxDepth {
 		var st unix.Stat_t
 		if err := unix.Fstat(at, &st); err != nil {
-			return errnoOf(err)
+			return at, false, errnoOf(err)
 		}
-		id := Inode{st.Dev, st.Ino}
-		// The parent of the topmost directory is itself. A bind mount of a directory into itself would look the same: it is told
-		// apart by its mount.
-		if depth > 0 && id == last {
-			top, errno := o.worker.isTop(at)
-			if errno != 0 || top {
-				return errno
-			}
-		}
-		if !f(at, id) {
-			return 0
-		}
-		if depth > maxDepth {
-			return unix.ELOOP
+		if !f(at, Inode{st.Dev, st.Ino}) {
+			return at, false, 0
 		}
 		up, err := unix.Openat(at, "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return errnoOf(err)
+			return at, false, errnoOf(err)
 		}
-		if owned {
-			unix.Close(at)
+		unix.Close(at)
+		at = up
+		above, err := rootOf(at)
+		if err != nil {
+			return at, false, errnoOf(err)
 		}
-		at, owned, last = up, true, id
+		if above == here { // the parent of the topmost directory is itself
+			return at, true, 0
+		}
+		here = above
 	}
+	return at, false, unix.ELOOP
 }
 
 // maxDepth is more directories than a path can name; deeper ones can be made, step by step, and are refused.
 const maxDepth = unix.PathMax
-
-// isTop tells whether ".." of a directory is the directory in the same mount.
-func (w *worker) isTop(at int) (bool, unix.Errno) {
-	up, err := unix.Openat(at, "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false, errnoOf(err)
-	}
-	defer unix.Close(up)
-	here, err := rootOf(at)
-	if err != nil {
-		return false, errnoOf(err)
-	}
-	there, err := rootOf(up)
-	return here == there, errnoOf(err)
-}
 
 // directory returns the directory to begin with, and whether it is the caller's to close; -1 if there is none, as for a pipe.
 func (o *Object) directory() (fd int, owned bool, errno unix.Errno) {

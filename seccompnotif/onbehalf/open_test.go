@@ -107,11 +107,9 @@ func TestOpenIsLikeTheKernels(t *testing.T) {
 	}
 }
 
-// compare has two guests in the same setting, each in a tree of its own, do the same.
-func compare(t *testing.T, s setting, plan func(ask func(order))) {
+// pair starts two guests in the same setting, each in a tree of its own, one of them under an engine.
+func pair(t *testing.T, s setting, start func(t *testing.T, s setting, engine bool) *testGuest) (guests [2]*testGuest, trees [2]string) {
 	t.Helper()
-	var guests [2]*testGuest
-	var trees [2]string
 	for i := range guests {
 		dir := tree(t)
 		trees[i] = dir
@@ -130,8 +128,15 @@ func compare(t *testing.T, s setting, plan func(ask func(order))) {
 			mine.Dir = filepath.Join(dir, s.Dir)
 		}
 		mine.Tree = dir
-		guests[i] = startGuestIn(t, mine, dir, i == 1)
+		guests[i] = start(t, mine, i == 1)
 	}
+	return guests, trees
+}
+
+// compare has two guests open the same.
+func compare(t *testing.T, s setting, plan func(ask func(order))) {
+	t.Helper()
+	guests, trees := pair(t, s, startGuestIn)
 	inodes := [2]map[[2]uint64]string{names(t, trees[0]), names(t, trees[1])}
 	plan(func(o order) {
 		want, got := guests[0].do(o), guests[1].do(o)
@@ -173,7 +178,7 @@ func compare(t *testing.T, s setting, plan func(ask func(order))) {
 	})
 }
 
-func startGuestIn(t *testing.T, s setting, dir string, engine bool) *testGuest {
+func startGuestIn(t *testing.T, s setting, engine bool) *testGuest {
 	t.Helper()
 	null, err := os.Open(os.DevNull)
 	if err != nil {

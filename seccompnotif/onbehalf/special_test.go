@@ -63,6 +63,9 @@ func TestFIFOSignal(t *testing.T) {
 		return seccompnotif.Action{}, false
 	})
 	g.send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: unix.O_RDONLY})
+	for calls.Load() == 0 { // before that the signal would interrupt a call that nobody has seen
+		time.Sleep(time.Millisecond)
+	}
 	g.asleep()
 	if err := unix.Tgkill(g.cmd.Process.Pid, g.cmd.Process.Pid, unix.SIGURG); err != nil {
 		t.Fatal(err)

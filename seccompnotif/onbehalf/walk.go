@@ -79,7 +79,9 @@ func (k *walk) run() (*Object, unix.Errno) {
 				return nil, errno
 			}
 			if last {
-				return k.arrive(k.take(), "")
+				o, errno := k.arrive(k.take(), "")
+				o.unnamed = unnamed(name)
+				return o, errno
 			}
 			continue
 		}
@@ -111,7 +113,7 @@ func (k *walk) run() (*Object, unix.Errno) {
 		}
 		kind := st.Mode & unix.S_IFMT
 		switch {
-		case kind == unix.S_IFLNK && (!last || k.lookup.follow || slashed):
+		case kind == unix.S_IFLNK && (!last || !k.lookup.entry && (k.lookup.follow || slashed)):
 			target, errno := k.follow(fd, name, &st, slashed)
 			unix.Close(fd)
 			if errno != 0 {
@@ -124,9 +126,11 @@ func (k *walk) run() (*Object, unix.Errno) {
 				closeAll(k.at)
 				k.at = target
 			}
-		case last && slashed && kind != unix.S_IFDIR:
+		case last && slashed && !k.lookup.entry && kind != unix.S_IFDIR:
 			unix.Close(fd)
 			return nil, unix.ENOTDIR
+		case last && slashed:
+			return k.arrive(fd, name+"/")
 		case last:
 			return k.arrive(fd, name)
 		default:

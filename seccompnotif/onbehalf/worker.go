@@ -17,6 +17,7 @@ type worker struct {
 	engine *Engine
 	fds    int // /proc/thread-self/fd: what a descriptor refers to is opened anew by its number in there
 	root   rootID
+	top    rootID      // a root beyond which there is nothing
 	own    credentials // of the supervisor
 	now    credentials
 	umask  uint32
