@@ -48,6 +48,14 @@ func Continue() Action { return Action{} }
 // Errno makes the system call return -1 with errno e. An e outside of 1 to 4095 is answered as EIO.
 func Errno(e unix.Errno) Action { return Action{kind: actErrno, errno: e} }
 
+// Errno returns the errno of an action of [Errno], 0 of any other.
+func (a Action) Errno() unix.Errno {
+	if a.kind != actErrno {
+		return 0
+	}
+	return a.errno
+}
+
 // Return makes the system call return v without being run.
 func Return(v int64) Action { return Action{kind: actReturn, value: v} }
 

@@ -393,3 +393,51 @@ func TestLaterActions(t *testing.T) {
 	expect(t, v.syscall(callA, 2), 12, 0)
 	expect(t, v.syscall(callA, 3), 0, unix.EIO)
 }
+
+// TestLastHandlers: what makes the call runs when everybody has agreed, and only then.
+func TestLastHandlers(t *testing.T) {
+	last := HandlerFunc(func(*Call) Action { return Return(99) })
+	for name, c := range map[string]struct {
+		gate    bool
+		verdict Verdict
+		builtin Action
+		want    int64
+		errno   unix.Errno
+	}{
+		"nobody is asked":   {false, Verdict{}, Continue(), 99, 0},
+		"allowed":           {true, Verdict{Decision: Allow}, Continue(), 99, 0},
+		"on record":         {true, Verdict{Decision: Audit}, Continue(), 99, 0},
+		"denied":            {true, Verdict{}, Continue(), 0, unix.EPERM},
+		"denied by handler": {true, Verdict{Decision: Allow}, Errno(unix.EXDEV), 0, unix.EXDEV},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := NewTable().HandleLast(unix.SYS_OPENAT2, last).HandleLast(unix.SYS_LISTEN, last).
+				Handle(unix.SYS_OPENAT2, HandlerFunc(func(*Call) Action { return c.builtin }))
+			if c.gate {
+				g, err := NewGate(GateConfig{Subscriber: newNotes(always(c.verdict)), Syscalls: []string{"openat2", "listen"}, Log: t.Logf})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer g.Close()
+				b.Gate(g)
+			}
+			table, err := b.Build()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := New(Config{Table: table, Log: t.Logf})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := startVictim(t, eventful)
+			attach(t, s, v)
+			expect(t, v.held(), c.want, c.errno)
+			expect(t, v.syscall(unix.SYS_LISTEN, 0, 0), 99, 0) // which nobody has to agree to
+			v.end()
+			s.Wait()
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

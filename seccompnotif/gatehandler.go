@@ -9,8 +9,8 @@ func (g *Gate) calls() map[int]EventCall {
 }
 
 // guard returns the chain of a call: the built-in handlers, whose refusals are reported, the user's, and the question to the
-// subscriber. The question is the end of the chain, because whoever answers later answers for good.
-func (g *Gate) guard(call EventCall, builtin, user []Handler) []Handler {
+// subscriber, which runs the last ones by itself, because whoever answers later answers for good.
+func (g *Gate) guard(call EventCall, builtin, user, last []Handler) []Handler {
 	var chain []Handler
 	for _, h := range builtin {
 		chain = append(chain, HandlerFunc(func(c *Call) Action {
@@ -28,13 +28,23 @@ func (g *Gate) guard(call EventCall, builtin, user []Handler) []Handler {
 		details := registers(call.Name, c)
 		if !call.Held {
 			g.Report(c, details)
-			return Continue() // safe: nothing was decided
+			return runChain(last, c) // with none it is safe: nothing was decided
 		}
 		return g.Later(func() Action {
 			if errno := g.Ask(c, details); errno != 0 {
 				return Errno(errno)
 			}
-			return Continue() // safe: the event told of the caller and of registers, none of which can change
+			return runChain(last, c) // with none it is safe: the event told of the caller and of registers, none of which can change
 		})
 	}))
+}
+
+// runChain runs handlers until one does not answer Continue.
+func runChain(chain []Handler, c *Call) Action {
+	for _, h := range chain {
+		if a := h.Handle(c); a.kind != actContinue {
+			return a
+		}
+	}
+	return Continue() // safe as far as the handlers are
 }

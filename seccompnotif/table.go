@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 )
 
 // Handler decides about one kind of notification.
@@ -52,6 +53,7 @@ func (t *Table) Syscalls() []int {
 // TableBuilder collects handlers. It is not safe for concurrent use.
 type TableBuilder struct {
 	builtin, user map[int][]Handler
+	last          map[int][]Handler
 	inline        map[int]bool
 	tracking      bool
 	overlay       *Overlay
@@ -61,7 +63,7 @@ type TableBuilder struct {
 
 // NewTable returns an empty builder.
 func NewTable() *TableBuilder {
-	return &TableBuilder{builtin: map[int][]Handler{}, user: map[int][]Handler{}}
+	return &TableBuilder{builtin: map[int][]Handler{}, user: map[int][]Handler{}, last: map[int][]Handler{}}
 }
 
 // Under names the overlay that the table will serve. [TableBuilder.Build] then reports handlers that could never run.
@@ -80,6 +82,12 @@ func (b *TableBuilder) Handle(nr int, h Handler) *TableBuilder {
 // HandleUser adds a user's handler, to run when every built-in handler of system call nr has answered [Continue].
 func (b *TableBuilder) HandleUser(nr int, h Handler) *TableBuilder {
 	return b.add(b.user, nr, h)
+}
+
+// HandleLast adds a handler that makes the call: it runs at the end of the chain, when all other handlers have answered [Continue]
+// and whoever [TableBuilder.Gate] asks has allowed the call.
+func (b *TableBuilder) HandleLast(nr int, h Handler) *TableBuilder {
+	return b.add(b.last, nr, h)
 }
 
 // RefuseDefer has a [Defer] that answers system call nr performed as an errno of EPERM, without the function's being run. It is
@@ -129,7 +137,7 @@ func (b *TableBuilder) Build() (*Table, error) {
 		}
 	}
 	size := 0
-	for _, m := range []map[int][]Handler{b.builtin, b.user} {
+	for _, m := range []map[int][]Handler{b.builtin, b.user, b.last} {
 		for nr := range m {
 			size = max(size, nr+1)
 		}
@@ -139,9 +147,9 @@ func (b *TableBuilder) Build() (*Table, error) {
 	}
 	t := &Table{chains: make([][]Handler, size), inline: maps.Clone(b.inline), tracks: b.tracking}
 	for nr := range t.chains {
-		chain := append(append([]Handler(nil), b.builtin[nr]...), b.user[nr]...)
+		chain := slices.Concat(b.builtin[nr], b.user[nr], b.last[nr])
 		if call, wanted := b.gate.calls()[nr]; wanted && !call.OnBehalf {
-			chain = b.gate.guard(call, b.builtin[nr], b.user[nr])
+			chain = b.gate.guard(call, b.builtin[nr], b.user[nr], b.last[nr])
 		} else if wanted && len(chain) == 0 {
 			errs = append(errs, fmt.Errorf("no handler makes %s on the guest's behalf, so nobody could be asked about it", call.Name))
 		}

@@ -35,6 +35,9 @@ func Changes() []int {
 	)
 }
 
+// Links tells whether a call of [Changes] makes a further name of a file.
+func Links(nr int) bool { return nr == sysLink || nr == unix.SYS_LINKAT }
+
 // ChangeDenials returns what a guest must be denied whose [Changes] are made on its behalf: calls that do the same and are so new that programs get
 // along without them.
 func ChangeDenials() []seccompnotif.Denial {
@@ -130,21 +133,23 @@ func (x *changing) run(w *worker) unix.Errno {
 	}
 	errno := w.as(x.guest, func() unix.Errno {
 		for _, l := range x.lookups {
-			o, errno := x.find(w, l)
+			o, errno := w.findOperand(x.guest, l)
+			if o != nil {
+				x.objects = append(x.objects, o)
+			}
 			if errno != 0 {
 				return errno
 			}
-			x.objects = append(x.objects, o)
 		}
 		return 0
 	})
-	if errno != 0 {
-		return errno
-	}
 	for _, o := range x.objects {
 		if x.action, x.answered = x.judge(o); x.answered {
 			return 0
 		}
+	}
+	if errno != 0 {
+		return errno
 	}
 	return w.as(x.guest, func() unix.Errno {
 		for i, o := range x.objects {
@@ -161,9 +166,10 @@ func (x *changing) run(w *worker) unix.Errno {
 	})
 }
 
-func (x *changing) find(w *worker, l lookup) (*Object, unix.Errno) {
+// findOperand looks up a path, which may be empty where that means the start itself.
+func (w *worker) findOperand(g *guest, l lookup) (*Object, unix.Errno) {
 	if l.path != "" {
-		return w.find(x.guest, l)
+		return w.find(g, l)
 	}
 	o := &Object{worker: w, fd: dup(l.start), parent: -1, proc: inProc(l.start)}
 	if o.fd < 0 {

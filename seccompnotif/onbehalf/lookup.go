@@ -34,7 +34,7 @@ func (l *lookup) split() (dir, name string, slashed bool) {
 }
 
 // find looks a path up, in the guest's place. What exists in no procfs is found by the kernel alone. The object may be missing if its
-// parent is there.
+// parent is there. With an error there may be an object all the same: the place that the lookup got to.
 func (w *worker) find(g *guest, l lookup) (*Object, unix.Errno) {
 	if l.path == "" {
 		return nil, unix.ENOENT

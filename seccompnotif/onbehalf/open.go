@@ -11,6 +11,8 @@ import (
 // Judge decides about an object before anything is done with it. With answered the call is answered with the action and nothing is
 // done; otherwise it goes on. A call may have several objects, and one object may be judged several times.
 //
+// Where a lookup fails it is asked about the place that the lookup got to ([Object.Parent]), so that it may answer otherwise.
+//
 // It runs on one of the engine's threads with the supervisor's identity, but with the guest's root, in any namespaces, and under
 // [Config.Confine]: it must open nothing by an absolute path.
 type Judge func(*Object) (action seccompnotif.Action, answered bool)
@@ -234,14 +236,16 @@ func (x *opening) once(w *worker) unix.Errno {
 		x.object, errno = w.find(x.guest, l)
 		return errno
 	})
+	if errno == 0 && !x.object.Exists() && !x.has(unix.O_CREAT) {
+		errno = unix.ENOENT
+	}
+	if x.object != nil {
+		if x.action, x.answered = x.judge(x.object); x.answered {
+			return 0
+		}
+	}
 	if errno != 0 {
 		return errno
-	}
-	if !x.object.Exists() && !x.has(unix.O_CREAT) {
-		return unix.ENOENT
-	}
-	if x.action, x.answered = x.judge(x.object); x.answered {
-		return 0
 	}
 	return w.as(x.guest, func() (errno unix.Errno) {
 		x.fd, errno = x.open(w)

@@ -32,7 +32,7 @@ func (w *worker) findSlow(g *guest, l lookup) (*Object, unix.Errno) {
 	o, errno := k.run()
 	if errno != 0 {
 		o.close()
-		return nil, errno
+		return k.reached(), errno
 	}
 	// The kernel keeps a scoped lookup beneath its start even when directories are moved about meanwhile, which this one does not:
 	// it may only say what the kernel could not.
@@ -41,6 +41,14 @@ func (w *worker) findSlow(g *guest, l lookup) (*Object, unix.Errno) {
 		return nil, unix.EXDEV
 	}
 	return o, 0
+}
+
+// reached is where the walk got to.
+func (k *walk) reached() *Object {
+	if k.at < 0 {
+		return nil
+	}
+	return &Object{worker: k.worker, fd: -1, parent: k.take()}
 }
 
 // begin sets the walk to where path begins.
