@@ -59,6 +59,10 @@ func Features(version, commit string) features.Features {
 			IntelRdt:        &features.IntelRdt{Enabled: &no, Schemata: &no, Monitoring: &no},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &no}},
 			NetDevices:      &features.NetDevices{Enabled: &no},
+			MemoryPolicy: &features.MemoryPolicy{
+				Modes: names(specs.MpolDefault, specs.MpolPreferred, specs.MpolBind, specs.MpolInterleave, specs.MpolLocal, specs.MpolPreferredMany, specs.MpolWeightedInterleave),
+				Flags: names(specs.MpolFStaticNodes, specs.MpolFRelativeNodes, specs.MpolFNumaBalancing),
+			},
 		},
 		Annotations:                        annotations,
 		PotentiallyUnsafeConfigAnnotations: unsafeAnnotations(),

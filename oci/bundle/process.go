@@ -79,6 +79,9 @@ func (v *validator) checkProcess(prefix string, process *specs.Process) error {
 	if adj := process.OOMScoreAdj; adj != nil && (*adj < minOOMScoreAdj || *adj > maxOOMScoreAdj) {
 		return invalid(prefix+"oomScoreAdj", "%d is not from %d to %d", *adj, minOOMScoreAdj, maxOOMScoreAdj)
 	}
+	if err := checkScheduling(prefix, process); err != nil {
+		return err
+	}
 	if err := checkUser(prefix+"user.", &process.User); err != nil {
 		return err
 	}

@@ -43,9 +43,7 @@ func checkUnsupported(spec *specs.Spec) error {
 		present bool
 	}{
 		{"linux.intelRdt", linux.IntelRdt != nil},
-		{"linux.memoryPolicy", linux.MemoryPolicy != nil},
 		{"linux.netDevices", len(linux.NetDevices) > 0},
-		{"linux.personality", linux.Personality != nil},
 		{"linux.mountLabel", linux.MountLabel != ""},
 	} {
 		if section.present {
@@ -62,9 +60,6 @@ func checkUnsupportedProcess(prefix string, process *specs.Process) error {
 		field   string
 		present bool
 	}{
-		{"scheduler", process.Scheduler != nil},
-		{"ioPriority", process.IOPriority != nil},
-		{"execCPUAffinity", process.ExecCPUAffinity != nil},
 		{"selinuxLabel", process.SelinuxLabel != ""},
 	} {
 		if section.present {

@@ -51,6 +51,8 @@ func Validate(spec *specs.Spec) (warnings []string, err error) {
 		checkDevices,
 		v.checkResources,
 		checkSeccomp,
+		checkMemoryPolicy,
+		v.checkPersonality,
 	} {
 		if err := check(spec); err != nil {
 			return nil, err

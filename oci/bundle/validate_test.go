@@ -88,15 +88,40 @@ func TestValidateErrors(t *testing.T) {
 		{"zos: not supported by this version", func(s *specs.Spec) { s.ZOS = &specs.ZOS{} }},
 		{"freebsd: not supported by this version", func(s *specs.Spec) { s.FreeBSD = &specs.FreeBSD{} }},
 		{"linux.intelRdt: not supported by this version", func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{} }},
-		{"linux.memoryPolicy: not supported by this version", func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{} }},
-		{"linux.personality: not supported by this version", func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{} }},
+		{`linux.memoryPolicy.mode: unknown mode ""`, func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{} }},
+		{"linux.memoryPolicy.nodes: MPOL_BIND needs at least one", func(s *specs.Spec) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind}
+		}},
+		{"linux.memoryPolicy.nodes: MPOL_LOCAL takes none", func(s *specs.Spec) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolLocal, Nodes: "0"}
+		}},
+		{`linux.memoryPolicy.flags[0]: unknown flag "MPOL_F_X"`, func(s *specs.Spec) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "0", Flags: []specs.MemoryPolicyFlagType{"MPOL_F_X"}}
+		}},
+		{`linux.memoryPolicy.nodes: "0-x" is no list of nodes such as 0-3,5`, func(s *specs.Spec) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "0-x"}
+		}},
+		{`linux.personality.domain: unknown domain "", known are LINUX and LINUX32`, func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{} }},
 		{"linux.netDevices: not supported by this version", func(s *specs.Spec) {
 			s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}}
 		}},
 		{"linux.mountLabel: not supported by this version", func(s *specs.Spec) { s.Linux.MountLabel = "x" }},
-		{"process.scheduler: not supported by this version", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{} }},
-		{"process.ioPriority: not supported by this version", func(s *specs.Spec) { s.Process.IOPriority = &specs.LinuxIOPriority{} }},
-		{"process.execCPUAffinity: not supported by this version", func(s *specs.Spec) { s.Process.ExecCPUAffinity = &specs.CPUAffinity{} }},
+		{"process.scheduler.policy: missing", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{} }},
+		{"process.scheduler: invalid scheduler policy: SCHED_X", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_X"} }},
+		{"process.scheduler.nice: 20 is not from -20 to 19", func(s *specs.Spec) {
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedBatch, Nice: 20}
+		}},
+		{"process.scheduler.priority: SCHED_OTHER has none, only SCHED_FIFO and SCHED_RR do", func(s *specs.Spec) {
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Priority: 1}
+		}},
+		{"process.scheduler: runtime, deadline and period are SCHED_DEADLINE's alone", func(s *specs.Spec) {
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedFIFO, Runtime: 1}
+		}},
+		{`process.ioPriority.class: unknown class ""`, func(s *specs.Spec) { s.Process.IOPriority = &specs.LinuxIOPriority{} }},
+		{"process.ioPriority.priority: 8 is not from 0 to 7", func(s *specs.Spec) {
+			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
+		}},
+		{`process.execCPUAffinity.final: "1-" is no list of CPUs such as 0-3,5`, func(s *specs.Spec) { s.Process.ExecCPUAffinity = &specs.CPUAffinity{Initial: "0", Final: "1-"} }},
 		{`process.capabilities.effective[0]: unknown capability "CAP_FUTURE"`, func(s *specs.Spec) {
 			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_KILL"}, Effective: []string{"CAP_FUTURE"}}
 		}},

@@ -20,6 +20,8 @@ func takeTerminal(s *launch.Program, slave launch.FD) {
 func (p *Plan) confine(l *Launch, h Held, process Process) {
 	s := l.Program
 	s.Call("umask", unix.SYS_UMASK, launch.Value(uint64(process.Umask)))
+	schedule(s, process.Scheduling)
+	p.adopt(s)
 	if h.SessionKey != "" {
 		s.About("session keyring")
 		// A kernel without keyrings has nothing to keep apart.

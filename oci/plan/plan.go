@@ -22,26 +22,28 @@ type Plan struct {
 	ID     string `json:"id"`
 	Bundle string `json:"bundle"`
 
-	Namespaces    Namespaces             `json:"namespaces"`
-	UIDMappings   []specs.LinuxIDMapping `json:"uidMappings,omitempty"`
-	GIDMappings   []specs.LinuxIDMapping `json:"gidMappings,omitempty"`
-	DenySetgroups bool                   `json:"denySetgroups,omitempty"`
-	TimeOffsets   []string               `json:"timeOffsets,omitempty"` // lines of /proc/PID/timens_offsets
-	Hostname      string                 `json:"hostname,omitempty"`
-	Domainname    string                 `json:"domainname,omitempty"`
-	Sysctl        map[string]string      `json:"sysctl,omitempty"` // by the file's path below /proc/sys
-	Process       Process                `json:"process"`
-	Root          chroot.Map             `json:"root"`
-	Landlock      *landlock.Ruleset      `json:"landlock,omitempty"` // nil: no ruleset
-	Network       netfilter.Policy       `json:"network"`
-	Bind          netfilter.BindPolicy   `json:"bind,omitzero"`
-	Overlay       seccompnotif.Overlay   `json:"overlay"`
-	Agent         *Agent                 `json:"agent,omitempty"` // nil: nobody is asked
-	Seccomp       *specs.LinuxSeccomp    `json:"-"`               // the spec's own filter; it is large, and kept with the spec
-	Resources     *specs.LinuxResources  `json:"resources,omitempty"`
-	Narrowed      policy.Limits          `json:"narrowed,omitzero"` // limits that the agent has put below Resources
-	Policy        policy.Policy          `json:"policy"`
-	Enforcement   []Enforcement          `json:"enforcement"`
+	Namespaces    Namespaces                   `json:"namespaces"`
+	UIDMappings   []specs.LinuxIDMapping       `json:"uidMappings,omitempty"`
+	GIDMappings   []specs.LinuxIDMapping       `json:"gidMappings,omitempty"`
+	DenySetgroups bool                         `json:"denySetgroups,omitempty"`
+	TimeOffsets   []string                     `json:"timeOffsets,omitempty"` // lines of /proc/PID/timens_offsets
+	Hostname      string                       `json:"hostname,omitempty"`
+	Domainname    string                       `json:"domainname,omitempty"`
+	Sysctl        map[string]string            `json:"sysctl,omitempty"` // by the file's path below /proc/sys
+	Personality   specs.LinuxPersonalityDomain `json:"personality,omitempty"`
+	MemoryPolicy  *specs.LinuxMemoryPolicy     `json:"memoryPolicy,omitempty"`
+	Process       Process                      `json:"process"`
+	Root          chroot.Map                   `json:"root"`
+	Landlock      *landlock.Ruleset            `json:"landlock,omitempty"` // nil: no ruleset
+	Network       netfilter.Policy             `json:"network"`
+	Bind          netfilter.BindPolicy         `json:"bind,omitzero"`
+	Overlay       seccompnotif.Overlay         `json:"overlay"`
+	Agent         *Agent                       `json:"agent,omitempty"` // nil: nobody is asked
+	Seccomp       *specs.LinuxSeccomp          `json:"-"`               // the spec's own filter; it is large, and kept with the spec
+	Resources     *specs.LinuxResources        `json:"resources,omitempty"`
+	Narrowed      policy.Limits                `json:"narrowed,omitzero"` // limits that the agent has put below Resources
+	Policy        policy.Policy                `json:"policy"`
+	Enforcement   []Enforcement                `json:"enforcement"`
 }
 
 // Enforcement says what holds one rule up.
@@ -87,6 +89,10 @@ func New(r Request) (*Plan, error) {
 	if p.Namespaces.New(specs.UserNamespace) {
 		p.UIDMappings, p.GIDMappings = spec.Linux.UIDMappings, spec.Linux.GIDMappings
 		p.DenySetgroups = r.Host.EUID != 0
+	}
+	p.MemoryPolicy = spec.Linux.MemoryPolicy
+	if spec.Linux.Personality != nil {
+		p.Personality = spec.Linux.Personality.Domain
 	}
 	p.TimeOffsets = timeOffsets(spec.Linux.TimeOffsets)
 	if p.Sysctl, err = sysctls(spec.Linux.Sysctl); err != nil {

@@ -24,6 +24,7 @@ type Process struct {
 	AppArmor        string       `json:"apparmorProfile,omitempty"`
 	Rlimits         []Rlimit     `json:"rlimits,omitempty"`
 	OOMScoreAdj     *int         `json:"oomScoreAdj,omitempty"`
+	Scheduling      Scheduling   `json:"scheduling,omitzero"`
 	Terminal        bool         `json:"terminal,omitempty"`
 	// ConsoleSize is the terminal's, nil for the kernel's default.
 	ConsoleSize *specs.Box `json:"consoleSize,omitempty"`
@@ -61,6 +62,7 @@ func NewProcess(p *specs.Process, home string) Process {
 		Args: p.Args, Env: p.Env, Cwd: path.Clean(p.Cwd),
 		UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, Umask: defaultUmask,
 		NoNewPrivileges: p.NoNewPrivileges, AppArmor: p.ApparmorProfile, OOMScoreAdj: p.OOMScoreAdj, Terminal: p.Terminal,
+		Scheduling: Scheduling{CPU: p.Scheduler, IO: p.IOPriority, Affinity: p.ExecCPUAffinity},
 	}
 	if p.User.Umask != nil {
 		out.Umask = *p.User.Umask

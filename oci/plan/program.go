@@ -110,6 +110,9 @@ func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 	l := &Launch{Program: launch.New()}
 	s := l.Program
 	preserve(s, h.Preserve)
+	if a := process.Scheduling.Affinity; a != nil {
+		pin(s, "initial", a.Initial)
+	}
 	process.label(s)
 	if h.Wait {
 		l.Born = s.Sync("ready to join")
@@ -140,6 +143,9 @@ func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 	}
 	// After the hop: a container at the limit of its cgroup's processes can be joined all the same. The kernel asks who opened the files, not who writes.
 	enterCgroup(s, h.Cgroup)
+	if a := process.Scheduling.Affinity; a != nil {
+		pin(s, "final", a.Final)
+	}
 	s.About("start a session")
 	s.Setsid()
 	if process.Terminal {
