@@ -32,6 +32,8 @@ type agentEvent struct {
 	Size      uint64   `json:"size"`
 	Flags     uint32   `json:"flags"`
 	Argv      []string `json:"argv"`
+	ArgvTotal int      `json:"argv_total"`
+	ArgvCut   bool     `json:"argv_cut"`
 	Error     string   `json:"error"`
 }
 

@@ -35,10 +35,15 @@ func (s *stepper) line() string {
 	return strings.TrimSpace(line)
 }
 
-// stepper starts one with exec. It has said its pid.
+// stepper starts a guest that does what args say, with exec. It says its pid first.
 func (c *container) stepper(t testing.TB, args ...string) *stepper {
 	t.Helper()
-	cmd := exec.Command(c.rt.path, append(append([]string{"--root", c.rt.root}, c.rt.args...), append([]string{"exec", c.id, "/bin/guest", "steps"}, args...)...)...)
+	return c.startStepper(t, append([]string{"/bin/guest", "steps"}, args...)...)
+}
+
+func (c *container) startStepper(t testing.TB, args ...string) *stepper {
+	t.Helper()
+	cmd := exec.Command(c.rt.path, append(append([]string{"--root", c.rt.root}, c.rt.args...), append([]string{"exec", c.id}, args...)...)...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -101,7 +106,9 @@ func TestPolicyAgentChangesNetwork(t *testing.T) {
 	want("narrowed for the second process", yes, no)
 	change(`"op":"grant","network":{},"pid":%d,"start_time":%d`, of.PID, of.StartTime)
 	want("granted to the second process", yes, yes)
-	change(`"op":"narrow","network":{"allow":[]},"pid":%d,"start_time":%d`, of.PID, of.StartTime+1)
+	if err := a.change(`"op":"narrow","network":{"allow":[]},"pid":%d,"start_time":%d`, of.PID, of.StartTime+1); !strings.Contains(err, "no process") {
+		t.Errorf("narrowed for another process of that pid: %q", err)
+	}
 	want("narrowed for another process of that pid", yes, yes)
 
 	// For good.
@@ -119,6 +126,45 @@ func TestPolicyAgentChangesNetwork(t *testing.T) {
 		}
 	}
 	want("after changes that are wrong", yes, no)
+}
+
+// TestPolicyAgentChangesNetworkOfDescendants: what a process makes is under its rules, whoever becomes its parent.
+func TestPolicyAgentChangesNetworkOfDescendants(t *testing.T) {
+	e := newEgress(t)
+	a := newAgent(t, `{"type":"hello","version":1,"categories":["network","process"],"argv":false}`, allowAll)
+	r := newRuntimeWithAgent(t, a.path)
+	c := r.start(t, e.enter(script(t, "echo up; sleep 1000")))
+	c.line(t)
+	// Each child is left to the first process before it connects.
+	text := `echo up; while read x; do
+		( /bin/sh -c 'until grep -q "^PPid:.1$" /proc/$$/status; do :; done; exec guest network connect tcp ADDRESS' & )
+	done`
+	text = strings.Replace(text, "ADDRESS", allowedHost+":7000", 1)
+	shell := func() *stepper {
+		s := c.startStepper(t, "/bin/sh", "-c", text)
+		s.line() // up
+		return s
+	}
+	first, second := shell(), shell()
+	var shells []agentEvent
+	for _, e := range a.find(func(e agentEvent) bool {
+		return e.Syscall == "execve" && e.GuestPID > 1 && e.ParentPID != c.pid && e.GuestPPID == 0
+	}) {
+		shells = append(shells, e)
+	}
+	if len(shells) < 2 {
+		t.Fatalf("the shells' events: %+v", shells)
+	}
+	if got := [2]string{first.step(), second.step()}; got != [2]string{testnet.Banner, testnet.Banner} {
+		t.Errorf("to begin with: %q", got)
+	}
+	of := shells[0]
+	if err := a.change(`"op":"restrict","network":{"allow":[]},"pid":%d,"start_time":%d`, of.PID, of.StartTime); err != "" {
+		t.Fatal(err)
+	}
+	if got := [2]string{first.step(), second.step()}; got != [2]string{"EACCES", testnet.Banner} {
+		t.Errorf("after the first shell was restricted: %q", got)
+	}
 }
 
 // TestPolicyAgentChangesLimits of the cgroup.
@@ -234,7 +280,7 @@ func TestPolicyAgentExamples(t *testing.T) {
 			if res.stdout != "ECONNREFUSED\n"+testnet.Banner+"\n" {
 				t.Errorf("want a refusal, then the banner: %v", res)
 			}
-			if got := hear(); !strings.HasPrefix(got, b.id+": process 1 executes") {
+			if got := hear(); !strings.HasPrefix(got, b.id+": process 1 executes [") || !strings.Contains(got, "/bin/sh"+"\"") && !strings.Contains(got, "'/bin/sh'") {
 				t.Errorf("the agent says %q", got)
 			}
 			for got := hear(); got != b.id+": refused "+allowedHost+":7000"; got = hear() {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -161,6 +162,39 @@ func TestPolicyAgentEvents(t *testing.T) {
 	}
 	if res := c.shell(t, "guest open openat /bin/busybox"); res.stdout != "EPERM\n" {
 		t.Errorf("exec: %v", res)
+	}
+}
+
+// TestPolicyAgentArguments has programs judged by their arguments.
+func TestPolicyAgentArguments(t *testing.T) {
+	a := newAgent(t, `{"type":"hello","version":1,"syscalls":["execve"]}`, func(e agentEvent) string {
+		if slices.Contains(e.Argv, "secret") {
+			return deny
+		}
+		return allow
+	})
+	b := script(t, "guest exec execve /bin/echo secret; guest exec execveat /bin/echo secret; guest exec execveat /bin/echo welcome; guest exec execve /bin/echo welcome")
+	res := newRuntimeWithAgent(t, a.path).runBundle(t, b)
+	// The guest itself is executed with the secret in its arguments.
+	if res.stdout != "welcome\nwelcome\n" {
+		t.Errorf("the secret, or no welcome: %v", res)
+	}
+	<-a.ended
+	for _, want := range [][]string{
+		b.spec.Process.Args, {"guest", "exec", "execve", "/bin/echo", "secret"}, {"guest", "exec", "execveat", "/bin/echo", "welcome"}, {"/bin/echo", "welcome"},
+	} {
+		if len(a.find(func(e agentEvent) bool { return slices.Equal(e.Argv, want) })) == 0 {
+			t.Errorf("no event of %q", want)
+		}
+	}
+	long := strings.Repeat("x", 300)
+	a = newAgent(t, `{"type":"hello","version":1,"syscalls":["execve"]}`, allowAll)
+	b = newBundle(t, append([]string{"/bin/true", long}, strings.Fields(strings.Repeat("a ", 100))...)...)
+	newRuntimeWithAgent(t, a.path).runBundle(t, b)
+	<-a.ended
+	if events := a.find(func(e agentEvent) bool { return true }); len(events) != 1 || len(events[0].Argv) != 64 || len(events[0].Argv[1]) != 256 ||
+		events[0].ArgvTotal != 102 || !events[0].ArgvCut {
+		t.Errorf("many arguments: %+v", events)
 	}
 }
 

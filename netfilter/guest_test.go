@@ -130,11 +130,12 @@ func guestMain(text string) error {
 
 // guest is a running guest, seen from the test.
 type guest struct {
-	t      testing.TB
-	cmd    *exec.Cmd
-	socket *os.File
-	in     *bufio.Reader
-	egress *Egress // nil if the guest is not supervised
+	t          testing.TB
+	cmd        *exec.Cmd
+	socket     *os.File
+	in         *bufio.Reader
+	egress     *Egress // nil if the guest is not supervised
+	supervisor *seccompnotif.Supervisor
 
 	mu      sync.Mutex
 	denials []Denial
@@ -252,6 +253,7 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	g.supervisor = supervisor
 	if err := supervisor.Attach(listener); err != nil {
 		g.t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package netfilter
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -14,16 +13,9 @@ import (
 const (
 	// maxChanges bounds how many changes a policy can have had, since every verdict looks at them.
 	maxChanges = 64
-	// maxScopes bounds the processes that have rules of their own.
-	maxScopes = 256
+	// maxScopes bounds how many processes have had their rules changed, of those that one process descends from.
+	maxScopes = 16
 )
-
-// ProcessKey names a process so that no other process is meant, ever: its pid, in the supervisor's pid namespace, with its start
-// time. The zero value is the whole guest.
-type ProcessKey struct {
-	PID       int
-	StartTime uint64
-}
 
 // Change is a change of the rules of a guest that is running. Its kind is the method of [Egress] that takes it. Host names in it are
 // those that the guest's policy has pinned: none is looked up.
@@ -35,16 +27,11 @@ type Change struct {
 // live is the policy in force: what the guest started with, as changes have left it. Verdicts read it without a lock.
 type live struct {
 	mu    sync.Mutex // of those who change it
-	state atomic.Pointer[liveState]
+	whole atomic.Pointer[scope]
+	own   atomic.Bool // some process has rules of its own
 }
 
-// liveState never changes once it can be seen.
-type liveState struct {
-	whole  scope
-	scopes map[ProcessKey]scope // beside the whole guest's
-}
-
-// scope is the rules of the whole guest, or of one process.
+// scope is the rules of the whole guest, or of one process. It never changes once it can be seen.
 type scope struct {
 	// policy is what it started with and every restriction since.
 	policy   Policy
@@ -58,40 +45,37 @@ type step struct {
 	policy Policy
 }
 
-func (l *live) begin(p Policy) { l.state.Store(&liveState{whole: scope{policy: p}}) }
+// scopes are the mark of a process ([seccompnotif.Process.SetMark]) that has rules of its own, or descends from one that has: all of
+// them count.
+type scopes []*ownScope
+
+type ownScope struct {
+	of    *seccompnotif.Process
+	scope atomic.Pointer[scope]
+}
+
+func (l *live) begin(p Policy) { l.whole.Store(&scope{policy: p}) }
 
 // narrowed is why a destination is denied that the rules would allow.
 const narrowed = "narrowed for now"
 
-// judge returns the verdict about a destination of the caller's, and a reason where the verdict has none. It does not allocate unless
-// some process has rules of its own.
+// judge returns the verdict about a destination of the caller's, and a reason where the verdict has none. It does not allocate.
 func (l *live) judge(c *seccompnotif.Call, protocol Protocol, to netip.AddrPort) (Verdict, string) {
-	state := l.state.Load()
-	verdict, because := state.whole.judge(protocol, to)
-	if !verdict.Allowed || len(state.scopes) == 0 {
+	verdict, because := l.whole.Load().judge(protocol, to)
+	if !verdict.Allowed || !l.own.Load() {
 		return verdict, because
 	}
-	kin, err := lineage(c)
+	p, err := c.Process()
 	if err != nil {
 		return Verdict{}, "whose call it is cannot be told"
 	}
-	for _, key := range kin {
-		if own, ok := state.scopes[key]; ok {
-			if verdict, because = own.judge(protocol, to); !verdict.Allowed {
-				return verdict, because
-			}
+	own, _ := p.Mark().(scopes)
+	for _, s := range own {
+		if verdict, because = s.scope.Load().judge(protocol, to); !verdict.Allowed {
+			break
 		}
 	}
 	return verdict, because
-}
-
-// lineage returns the caller's process and those that it descends from.
-func lineage(c *seccompnotif.Call) ([]ProcessKey, error) {
-	p, err := c.Process()
-	if err != nil {
-		return nil, err
-	}
-	return []ProcessKey{{p.PID(), p.StartTime()}}, nil
 }
 
 func (s *scope) judge(protocol Protocol, to netip.AddrPort) (Verdict, string) {
@@ -112,8 +96,9 @@ func (s *scope) judge(protocol Protocol, to netip.AddrPort) (Verdict, string) {
 	return verdict, ""
 }
 
-// Restrict tightens the rules for good. With a key that is not zero it does so for one process and all that descend from it.
-func (e *Egress) Restrict(of ProcessKey, change Change) error {
+// Restrict tightens the rules for good: those of the whole guest or, if of is not nil, of one process. Where the creation of processes
+// is tracked, they are those of all processes too that it makes from now on, and of theirs.
+func (e *Egress) Restrict(of *seccompnotif.Process, change Change) error {
 	return e.live.change(of, func(s *scope) error {
 		if s.restrict++; s.restrict > maxChanges {
 			return fmt.Errorf("more than %d restrictions", maxChanges)
@@ -127,7 +112,7 @@ func (e *Egress) Restrict(of ProcessKey, change Change) error {
 }
 
 // Narrow tightens the rules until that is granted back.
-func (e *Egress) Narrow(of ProcessKey, change Change) error {
+func (e *Egress) Narrow(of *seccompnotif.Process, change Change) error {
 	return e.live.change(of, func(s *scope) error {
 		p, err := e.policyOf(change, true)
 		if err != nil {
@@ -139,7 +124,7 @@ func (e *Egress) Narrow(of ProcessKey, change Change) error {
 
 // Grant takes back what was narrowed, as far as the rules name it, and all of it without rules. It never goes beyond what the guest
 // started with, less every restriction. The change has no deny rules.
-func (e *Egress) Grant(of ProcessKey, change Change) error {
+func (e *Egress) Grant(of *seccompnotif.Process, change Change) error {
 	return e.live.change(of, func(s *scope) error {
 		if change.Allow == nil {
 			s.steps = nil
@@ -181,30 +166,38 @@ func (e *Egress) policyOf(c Change, alone bool) (Policy, error) {
 }
 
 // change puts a changed scope in force. Verdicts that are under way see either all of it or nothing.
-func (l *live) change(of ProcessKey, how func(*scope) error) error {
+func (l *live) change(of *seccompnotif.Process, how func(*scope) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	old := l.state.Load()
-	next := &liveState{old.whole, old.scopes}
-	if of == (ProcessKey{}) {
-		if err := how(&next.whole); err != nil {
+	cell := &l.whole
+	if of != nil {
+		var err error
+		if cell, err = l.cell(of); err != nil {
 			return err
 		}
-		l.state.Store(next)
-		return nil
 	}
-	own, known := old.scopes[of]
-	if !known && len(old.scopes) >= maxScopes {
-		return fmt.Errorf("more than %d processes have rules of their own", maxScopes)
-	}
-	if err := how(&own); err != nil {
+	next := *cell.Load()
+	if err := how(&next); err != nil {
 		return err
 	}
-	next.scopes = maps.Clone(old.scopes)
-	if next.scopes == nil {
-		next.scopes = map[ProcessKey]scope{}
-	}
-	next.scopes[of] = own
-	l.state.Store(next)
+	cell.Store(&next)
 	return nil
+}
+
+// cell returns where a process's own rules are.
+func (l *live) cell(of *seccompnotif.Process) (*atomic.Pointer[scope], error) {
+	has, _ := of.Mark().(scopes)
+	for _, s := range has {
+		if s.of == of {
+			return &s.scope, nil
+		}
+	}
+	if len(has) == maxScopes {
+		return nil, fmt.Errorf("more than %d processes that it descends from have rules of their own", maxScopes)
+	}
+	own := &ownScope{of: of}
+	own.scope.Store(&scope{})
+	of.SetMark(append(has[:len(has):len(has)], own))
+	l.own.Store(true)
+	return &own.scope, nil
 }

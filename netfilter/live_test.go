@@ -1,14 +1,14 @@
 package netfilter
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
 
 // allows tells whether the whole guest may go to a destination, protocol://address:port.
@@ -62,11 +62,11 @@ func TestChanges(t *testing.T) {
 				var err error
 				switch c.op {
 				case "restrict":
-					err = e.Restrict(ProcessKey{}, change)
+					err = e.Restrict(nil, change)
 				case "narrow":
-					err = e.Narrow(ProcessKey{}, change)
+					err = e.Narrow(nil, change)
 				case "grant":
-					err = e.Grant(ProcessKey{}, change)
+					err = e.Grant(nil, change)
 				}
 				if err != nil {
 					t.Fatal(err)
@@ -90,8 +90,8 @@ func TestChangesAreBounded(t *testing.T) {
 	e := &Egress{}
 	e.live.begin(Policy{})
 	for name, change := range map[string]func() error{
-		"restrict": func() error { return e.Restrict(ProcessKey{}, Change{Allow: everything()}) },
-		"narrow":   func() error { return e.Narrow(ProcessKey{}, Change{Allow: everything()}) },
+		"restrict": func() error { return e.Restrict(nil, Change{Allow: everything()}) },
+		"narrow":   func() error { return e.Narrow(nil, Change{Allow: everything()}) },
 	} {
 		for i := range maxChanges {
 			if err := change(); err != nil {
@@ -102,10 +102,10 @@ func TestChangesAreBounded(t *testing.T) {
 			t.Errorf("%s: %d changes", name, maxChanges+1)
 		}
 	}
-	if err := e.Grant(ProcessKey{}, Change{}); err != nil {
+	if err := e.Grant(nil, Change{}); err != nil {
 		t.Error(err)
 	}
-	if err := e.Narrow(ProcessKey{}, Change{Allow: []Rule{}}); err != nil || e.allows(t, "tcp://10.0.0.1:1") {
+	if err := e.Narrow(nil, Change{Allow: []Rule{}}); err != nil || e.allows(t, "tcp://10.0.0.1:1") {
 		t.Errorf("narrowed after a grant of everything: %v", err)
 	}
 }
@@ -114,51 +114,65 @@ func TestChangesAreBounded(t *testing.T) {
 // business.
 func TestChangesOfARunningGuest(t *testing.T) {
 	n := newNetwork(t)
-	for _, row := range []struct {
-		name    string
-		key     func(*guest) ProcessKey
-		errnoes [3]unix.Errno // before, after it was narrowed, after it was granted back
-	}{
-		{"the whole guest", func(*guest) ProcessKey { return ProcessKey{} }, [3]unix.Errno{0, deniedErrno, 0}},
-		{"the process", func(g *guest) ProcessKey { return ProcessKey{g.cmd.Process.Pid, g.startTime(t)} }, [3]unix.Errno{0, deniedErrno, 0}},
-		{"its pid's next owner", func(g *guest) ProcessKey { return ProcessKey{g.cmd.Process.Pid, g.startTime(t) + 1} }, [3]unix.Errno{}},
-		{"another process", func(g *guest) ProcessKey { return ProcessKey{1, 1} }, [3]unix.Errno{}},
+	for name, of := range map[string]func(g *guest) *seccompnotif.Process{
+		"the whole guest": func(*guest) *seccompnotif.Process { return nil },
+		"the process": func(g *guest) *seccompnotif.Process {
+			p, err := g.supervisor.Enroll(g.cmd.Process.Pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		},
+		"another process": func(g *guest) *seccompnotif.Process {
+			p, err := g.supervisor.Enroll(os.Getpid())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		},
 	} {
-		t.Run(row.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			server := n.listen(t, "udp", "10.1.0.1:0")
 			g := n.start(t, policy(t, "10.1.0.1", ""), "stepwise", guestOptions{args: attempt{Call: "sendto", Type: unix.SOCK_DGRAM, To: server.addr.String()}})
-			key := row.key(g)
-			for i, change := range []func() error{
-				func() error { return nil },
-				func() error { return g.egress.Narrow(key, Change{Allow: []Rule{}}) },
-				func() error { return g.egress.Grant(key, Change{}) },
+			for _, step := range []struct {
+				change func(*seccompnotif.Process) error
+				errno  unix.Errno
+			}{
+				{func(*seccompnotif.Process) error { return nil }, 0},
+				{func(p *seccompnotif.Process) error { return g.egress.Narrow(p, Change{Allow: []Rule{}}) }, deniedErrno},
+				{func(p *seccompnotif.Process) error { return g.egress.Grant(p, Change{}) }, 0},
+				{func(p *seccompnotif.Process) error { return g.egress.Restrict(p, Change{Deny: everything()}) }, deniedErrno},
+				{func(p *seccompnotif.Process) error { return g.egress.Grant(p, Change{}) }, deniedErrno},
 			} {
-				if err := change(); err != nil {
+				if err := step.change(of(g)); err != nil {
 					t.Fatal(err)
+				}
+				want := step.errno
+				if name == "another process" {
+					want = 0
 				}
 				g.say("go")
 				var got outcome
-				if g.hear(&got); got.Errno != row.errnoes[i] {
-					t.Errorf("try %d: %+v", i, got)
+				if g.hear(&got); got.Errno != want {
+					t.Errorf("%+v, want %v", got, want)
 				}
 			}
 		})
 	}
 }
 
-func (g *guest) startTime(t testing.TB) uint64 {
-	t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
+func TestScopesAreBounded(t *testing.T) {
+	e := &Egress{}
+	e.live.begin(Policy{})
+	has := make(scopes, maxScopes)
+	for i := range has {
+		has[i] = &ownScope{}
 	}
-	// Field 22, counted from the state, which is the third and follows the name in parentheses.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	start, err := strconv.ParseUint(fields[22-3], 10, 64)
-	if err != nil {
-		t.Fatal(err)
+	p := &seccompnotif.Process{}
+	p.SetMark(has)
+	if err := e.Narrow(p, Change{Allow: []Rule{}}); err == nil {
+		t.Error("too many scopes")
 	}
-	return start
 }
 
 func init() {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sandlock/sandlock-runtime/oci/plan"
 	"github.com/sandlock/sandlock-runtime/oci/policy"
 	"github.com/sandlock/sandlock-runtime/oci/state"
 	"github.com/sandlock/sandlock-runtime/seccompnotif/agent"
@@ -34,12 +35,12 @@ func connectAgent(id string, asked policy.Policy) (*agent.Conn, error) {
 	return conn, nil
 }
 
-// wanted are the calls that an agent has asked for; nil without one.
-func wanted(conn *agent.Conn) []string {
+// wanted is what an agent has asked for; nil without one.
+func wanted(conn *agent.Conn) *plan.AgentWants {
 	if conn == nil {
 		return nil
 	}
-	return append([]string{}, conn.Syscalls()...)
+	return &plan.AgentWants{Syscalls: conn.Syscalls(), Argv: conn.Argv()}
 }
 
 // limitWait is how long a change of the agent's waits for a verb that is changing the container.

@@ -209,7 +209,7 @@ func (c *container) decide(id string, asked policy.Policy) (err error) {
 	}
 	c.plan, err = plan.New(plan.Request{
 		ID: id, Bundle: c.bundle, Policy: asked, Host: on, Home: home(c.bundle), KernelCore: statErr == nil, Names: answers, Hosts: hosts, Ephemeral: ports,
-		Events:  wanted(c.agent),
+		Agent:   wanted(c.agent),
 		Cgroups: hierarchies(on.Cgroup.Layout, c.cgroup.Paths(), hasNamespace(c.bundle.Spec, specs.CgroupNamespace)),
 	})
 	return err

@@ -210,6 +210,7 @@ func (t *tracer) created(cr *creation, child, event int) {
 		_ = unix.Kill(child, unix.SIGKILL)
 		return
 	}
+	p.inherit(cr.parent)
 	t.tracees[child].process = child
 	if event == unix.PTRACE_EVENT_VFORK {
 		t.vforks[cr.tracee.tid] = vfork{parent: cr.parent, child: p}

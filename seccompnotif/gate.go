@@ -26,6 +26,9 @@ type GateConfig struct {
 	Subscriber Subscriber
 	// Syscalls are the names of the system calls that the subscriber wants events of; see [EventCalls].
 	Syscalls []string
+	// Argv has the events of execve and execveat tell the arguments, see [JudgeExec]. It takes [TableBuilder.TrackCreation], which the
+	// table is to have.
+	Argv bool
 	// Record, if not nil, is told of held calls that were denied, with the error if there was no verdict, and of those allowed
 	// with [Audit]. It is called by several goroutines while the caller waits, so it must be quick.
 	Record func(*Call, Event, Verdict, error)

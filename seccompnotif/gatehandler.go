@@ -30,6 +30,15 @@ func (g *Gate) guard(call EventCall, builtin, user, last []Handler) []Handler {
 			g.Report(c, details)
 			return runChain(last, c) // with none it is safe: nothing was decided
 		}
+		if g.config.Argv && isExec(&c.n) {
+			return JudgeExec(func(argv Argv) Action {
+				details.Argv = &argv
+				if errno := g.Ask(c, details); errno != 0 {
+					return Errno(errno)
+				}
+				return Continue() // safe: nobody who could change the arguments runs before the kernel has read them
+			})
+		}
 		return g.Later(func() Action {
 			if errno := g.Ask(c, details); errno != 0 {
 				return Errno(errno)

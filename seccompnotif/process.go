@@ -18,6 +18,7 @@ type Process struct {
 	pidfd  pidfd
 	watch  watch
 	kin    atomic.Pointer[kin] // nil until somebody asks
+	mark   atomic.Pointer[any] // see Mark
 
 	mu     sync.Mutex
 	gone   bool

@@ -12,7 +12,7 @@ class Conversation(socketserver.StreamRequestHandler):
     """The conversation with one container's monitor, until the container has ended."""
 
     def handle(self):
-        self.say(type="hello", version=1, categories=["network"], syscalls=["execve", "execveat"])
+        self.say(type="hello", version=1, categories=["network"], syscalls=["execve"])
         container = None
         for line in self.rfile:
             message = json.loads(line)  # what raises here ends the conversation: the container's calls are denied from then on

@@ -19,11 +19,16 @@ func (m *Monitor) openGate(table *seccompnotif.TableBuilder) (err error) {
 	}
 	m.gate, err = seccompnotif.NewGate(seccompnotif.GateConfig{
 		Subscriber: m.request.Agent, Syscalls: m.request.Plan.AgentEvents(), Record: m.record, Log: m.request.Log.Warnf,
+		Argv: m.request.Plan.Agent.Argv,
 	})
-	if err == nil {
-		table.Gate(m.gate)
+	if err != nil {
+		return err
 	}
-	return err
+	if m.request.Plan.TracksCreation() {
+		table.TrackCreation()
+	}
+	table.Gate(m.gate)
+	return nil
 }
 
 // listenToAgent begins to take changes and verdicts from the agent. Nothing of the workload has run by then.

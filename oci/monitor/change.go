@@ -6,6 +6,7 @@ import (
 
 	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/oci/policy"
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
 	"github.com/sandlock/sandlock-runtime/seccompnotif/agent"
 )
 
@@ -87,7 +88,10 @@ func (m *Monitor) changeNetwork(c agent.Change) error {
 	if change.Deny, err = netfilter.ParseRules(c.Network.Deny); err != nil {
 		return err
 	}
-	of := netfilter.ProcessKey{PID: c.PID, StartTime: c.StartTime}
+	of, err := m.process(c.PID, c.StartTime)
+	if err != nil {
+		return err
+	}
 	switch c.Op {
 	case agent.Restrict:
 		return m.egress.Restrict(of, change)
@@ -96,6 +100,19 @@ func (m *Monitor) changeNetwork(c agent.Change) error {
 	default:
 		return m.egress.Grant(of, change)
 	}
+}
+
+// process finds the process that a change is about; nil if it is about the whole container.
+func (m *Monitor) process(pid int, startTime uint64) (*seccompnotif.Process, error) {
+	if pid == 0 {
+		return nil, nil
+	}
+	for _, p := range m.supervisor.Processes() {
+		if p.PID() == pid && p.StartTime() == startTime && !p.Exited() {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("no process %d that started at %d", pid, startTime)
 }
 
 // changeLimit moves a limit of the container's cgroup.

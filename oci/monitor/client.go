@@ -18,46 +18,46 @@ type Client struct {
 
 // Start lets the container's first process run its program. It returns when that has happened, or why it could not.
 func (c Client) Start() error {
-	_, _, err := c.ask(verbStart, nil)
+	_, _, err := c.ask(request{Verb: verbStart}, nil)
 	return err
 }
 
 // Stats are the counts of the container's supervisor, nil if it has none.
 func (c Client) Stats() (*Stats, error) {
-	answer, _, err := c.ask(verbStats, nil)
+	answer, _, err := c.ask(request{Verb: verbStats}, nil)
 	return answer.Stats, err
 }
 
 // Ports are the TCP ports that the container has bound, none if they are not its own.
 func (c Client) Ports() ([]netfilter.Binding, error) {
-	answer, _, err := c.ask(verbPorts, nil)
+	answer, _, err := c.ask(request{Verb: verbPorts}, nil)
 	return answer.Ports, err
 }
 
 // Ruleset is the container's Landlock ruleset, nil if it has none. The caller closes it.
 func (c Client) Ruleset() (*os.File, error) {
-	_, ruleset, err := c.ask(verbJoin, nil)
+	_, ruleset, err := c.ask(request{Verb: verbJoin}, nil)
 	return ruleset, err
 }
 
-// Listen hands a listener to the monitor, which answers it from then on.
-func (c Client) Listen(listener *os.File) error {
-	_, _, err := c.ask(verbListen, listener)
+// Listen hands the listener of a process, which waits, to the monitor, which answers it from then on.
+func (c Client) Listen(listener *os.File, pid int) error {
+	_, _, err := c.ask(request{Verb: verbListen, PID: pid}, listener)
 	return err
 }
 
-func (c Client) ask(v verb, file *os.File) (answer reply, got *os.File, err error) {
+func (c Client) ask(r request, file *os.File) (answer reply, got *os.File, err error) {
 	conn, err := c.Connect()
 	if err != nil {
 		return answer, nil, err
 	}
 	defer conn.Close()
-	if v == verbStats || v == verbPorts { // which nothing is to wait for when the monitor is stopped
+	if r.Verb == verbStats || r.Verb == verbPorts { // which nothing is to wait for when the monitor is stopped
 		if err := conn.SetDeadline(time.Now().Add(askWait)); err != nil {
 			return answer, nil, err
 		}
 	}
-	if err := send(conn, request{v}, file); err != nil {
+	if err := send(conn, r, file); err != nil {
 		return answer, nil, fmt.Errorf("asking the container's monitor: %w", err)
 	}
 	got, err = receive(conn, &answer)

@@ -68,7 +68,7 @@ func (m *Monitor) converse(conn *net.UnixConn, authorise func(*net.UnixConn) err
 		return
 	}
 	answer := reply{}
-	result, err := m.carryOut(ask.Verb, file)
+	result, err := m.carryOut(ask, file)
 	if ask.Verb == verbStats {
 		answer.Stats = m.Stats()
 	}
@@ -84,7 +84,8 @@ func (m *Monitor) converse(conn *net.UnixConn, authorise func(*net.UnixConn) err
 }
 
 // carryOut does what a verb asks. It owns file, which may be nil; what it returns stays the monitor's.
-func (m *Monitor) carryOut(v verb, file *os.File) (*os.File, error) {
+func (m *Monitor) carryOut(ask request, file *os.File) (*os.File, error) {
+	v := ask.Verb
 	if v != verbListen && file != nil {
 		file.Close()
 		return nil, errors.New("control socket: a descriptor where none belongs")
@@ -104,7 +105,7 @@ func (m *Monitor) carryOut(v verb, file *os.File) (*os.File, error) {
 			file.Close()
 			return nil, errors.New("control socket: this container has no supervisor")
 		}
-		return nil, m.supervise(file)
+		return nil, m.supervise(file, ask.PID)
 	}
 	return nil, errors.New("control socket: unknown verb " + string(v))
 }

@@ -75,7 +75,7 @@ func (m *Monitor) spawnInside(c *hooks.Command) (hooks.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &hookProcess{pid: pid, close: pidfd.Close}, nil
+	return &hookProcess{pid: pid, pidfd: pidfd, close: pidfd.Close}, nil
 }
 
 // inProcess is the monitor for what it starts itself.
@@ -92,12 +92,12 @@ func (m inProcess) Ruleset() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "ruleset"), nil
 }
 
-func (m inProcess) Listen(listener *os.File) error {
+func (m inProcess) Listen(listener *os.File, pid int) error {
 	fd, err := unix.FcntlInt(listener.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("fcntl(F_DUPFD_CLOEXEC): %w", err)
 	}
-	return m.supervise(os.NewFile(uintptr(fd), "listener")) // which closes it
+	return m.supervise(os.NewFile(uintptr(fd), "listener"), pid) // which closes it
 }
 
 // spawner starts hooks in the container's namespaces, with the host's root as the container sees it before the pivot.
@@ -140,7 +140,7 @@ func (m *Monitor) spawner(kind hooks.Kind) hooks.Spawner {
 		if err != nil {
 			return nil, err
 		}
-		h := &hookProcess{pid: child.PID, close: func() error {
+		h := &hookProcess{pid: child.PID, pidfd: child.PIDFD, close: func() error {
 			child.Close()
 			return child.PIDFD.Close()
 		}}
@@ -155,12 +155,14 @@ func (m *Monitor) spawner(kind hooks.Kind) hooks.Spawner {
 // hookProcess is a hook that runs in the container.
 type hookProcess struct {
 	pid   int
+	pidfd *os.File
 	close func() error
 }
 
 // Wait implements [hooks.Process].
 func (h *hookProcess) Wait() error {
 	defer func() { _ = h.close() }() // descriptors that hold nothing back
+	ended(h.pidfd)
 	var status unix.WaitStatus
 	for {
 		_, err := unix.Wait4(h.pid, &status, 0, nil)

@@ -26,7 +26,7 @@ type JoinRequest struct {
 	Below   map[string]string
 	Monitor interface {
 		Ruleset() (*os.File, error)
-		Listen(*os.File) error
+		Listen(*os.File, int) error
 	}
 
 	PreserveFDs int
@@ -64,6 +64,7 @@ func Join(r JoinRequest) (pid int, pidfd *os.File, err error) {
 	defer child.Close()
 	if err := r.walk(child, l); err != nil {
 		_ = child.Kill() // it may have ended by itself
+		ended(child.PIDFD)
 		_, _ = unix.Wait4(child.PID, nil, 0, nil)
 		child.PIDFD.Close()
 		return 0, nil, err
@@ -110,7 +111,7 @@ func (r JoinRequest) parked(child *launch.Child, l *plan.Launch) error {
 		if err != nil {
 			return err
 		}
-		err = r.Monitor.Listen(listener)
+		err = r.Monitor.Listen(listener, child.PID)
 		listener.Close()
 		if err != nil {
 			return err

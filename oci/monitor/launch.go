@@ -156,7 +156,7 @@ func (m *Monitor) created(l *plan.Launch) error {
 		if err != nil {
 			return err
 		}
-		if err := m.supervise(listener); err != nil {
+		if err := m.supervise(listener, m.pid); err != nil {
 			return err
 		}
 		if m.leash, err = newLeash(m.pid); err != nil {

@@ -18,6 +18,7 @@ import (
 // request is what a verb asks of the monitor.
 type request struct {
 	Verb verb `json:"verb"`
+	PID  int  `json:"pid,omitempty"` // of listen: the process that has made the listener, and waits
 }
 
 type verb string

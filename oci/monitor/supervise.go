@@ -16,12 +16,19 @@ import (
 // Denial is a call of the workload that the policy has refused.
 type Denial = netfilter.Denial
 
-// supervise makes the supervisor with the plan's handlers, the first time, and hands it a listener.
-func (m *Monitor) supervise(listener *os.File) error {
+// supervise makes the supervisor with the plan's handlers, the first time, and hands it a listener, whose first task is the process pid. It
+// is parked: nothing of it has been trapped yet.
+func (m *Monitor) supervise(listener *os.File, pid int) error {
 	if m.supervisor == nil {
 		if err := m.newSupervisor(); err != nil {
 			listener.Close()
 			return err
+		}
+	}
+	if m.request.Plan.TracksCreation() {
+		if _, err := m.supervisor.Enroll(pid); err != nil {
+			listener.Close()
+			return fmt.Errorf("supervising the container's processes: %w", err)
 		}
 	}
 	// The supervisor takes the descriptor over; it must not be closed with the file.

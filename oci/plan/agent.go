@@ -16,6 +16,14 @@ type Agent struct {
 	Socket string `json:"socket"` // host path
 	// Syscalls are the names of the calls that it gets events of.
 	Syscalls []string `json:"syscalls"`
+	// Argv says that it gets the arguments of programs that are executed.
+	Argv bool `json:"argv,omitempty"`
+}
+
+// AgentWants is what an agent has asked for.
+type AgentWants struct {
+	Syscalls []string // that it wants events of
+	Argv     bool     // with the arguments of programs that are executed
 }
 
 // allEvents are the names of all calls that make events.
@@ -62,10 +70,11 @@ func (p *Plan) planAgent(r Request) error {
 	if r.Policy.Socket == "" {
 		return nil
 	}
-	p.Agent = &Agent{Socket: r.Policy.Socket, Syscalls: r.Events}
-	if r.Events == nil {
-		p.Agent.Syscalls = allEvents()
+	wants := AgentWants{allEvents(), true}
+	if r.Agent != nil {
+		wants = *r.Agent
 	}
+	p.Agent = &Agent{Socket: r.Policy.Socket, Syscalls: wants.Syscalls, Argv: wants.Argv && slices.Contains(wants.Syscalls, "execve")}
 	if p.Agent.network() && p.Process.Capabilities.Bounding&netAdmin != 0 {
 		return fmt.Errorf("%s: process.capabilities has CAP_NET_ADMIN, with which the workload could redirect what the agent has allowed: drop it",
 			p.key("policy.socket"))
@@ -79,11 +88,26 @@ func (p *Plan) events() {
 		if !call.OnBehalf { // those are the egress policy's
 			p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, seccompnotif.Notification{Syscall: call.Name, When: call.When})
 		}
-		if call.Name == "clone" {
-			// Its flags lie in memory, so nobody could tell a thread from a process. libc calls clone instead.
-			p.Overlay.Deny = append(p.Overlay.Deny, seccompnotif.Denial{Syscall: "clone3", Errno: unix.ENOSYS})
+	}
+	if !p.TracksCreation() {
+		return
+	}
+	for _, n := range seccompnotif.CreationNotifications() {
+		if !slices.ContainsFunc(p.Overlay.NotifyWhen, func(has seccompnotif.Notification) bool { return has.Syscall == n.Syscall }) {
+			p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, n)
 		}
 	}
+	p.Overlay.Deny = append(p.Overlay.Deny, seccompnotif.CreationDenials()...)
+	if p.Agent.Argv {
+		// What is submitted is done by the kernel, whoever is stopped: it would write to arguments that have been judged.
+		p.Overlay.Deny = append(p.Overlay.Deny, seccompnotif.Denial{Syscall: "io_setup", Errno: unix.ENOSYS})
+	}
+}
+
+// TracksCreation tells whether the supervisor has to know of every process before it runs: to stop all of them while arguments are judged,
+// or to have them under the rules that were made for the one that they descend from.
+func (p *Plan) TracksCreation() bool {
+	return p.Agent != nil && (p.Agent.Argv || slices.Contains(p.Agent.Syscalls, "clone"))
 }
 
 // explainAgent says what the agent is told of.
@@ -105,6 +129,9 @@ func (p *Plan) explainAgent() {
 	}
 	if len(told) > 0 {
 		why += "; it is told of " + strings.Join(told, ", ")
+	}
+	if p.Agent.Argv {
+		why += "; the container is stopped while the arguments of a program are judged"
 	}
 	p.note("policy.socket "+p.Agent.Socket, "agent", why)
 }

@@ -69,8 +69,8 @@ type Request struct {
 	Hosts string
 	// Ephemeral is what ports the kernel chooses from in the container's network namespace; none for the kernel's default.
 	Ephemeral netfilter.Ports
-	// Events are the names of the system calls that the policy's agent wants to be told of; nil for all.
-	Events []string
+	// Agent is what the policy's agent has asked for; nil for everything.
+	Agent *AgentWants
 }
 
 // New decides. Errors name the field of the spec or the key of the policy, and the reason.

@@ -26,7 +26,7 @@ type Change struct {
 	Processes int64          `json:"processes,omitempty"` // of all tasks together
 	DenyPath  string         `json:"deny_path,omitempty"` // of the container
 
-	// PID and StartTime, as in events, name the process that a change of the network is about, with all that descend from it.
+	// PID and StartTime, as in events, name the process that a change of the network is about, with what it makes from then on.
 	PID       int    `json:"pid,omitempty"`
 	StartTime uint64 `json:"start_time,omitempty"`
 }

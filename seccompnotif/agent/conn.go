@@ -43,6 +43,7 @@ type Conn struct {
 	conn   *net.UnixConn
 	lines  *bufio.Reader
 	wanted []string
+	argv   bool
 	out    chan []byte   // lines, to the writer
 	gone   chan struct{} // the conversation is over
 
@@ -108,33 +109,37 @@ func (c *Conn) greet(config Config) error {
 	if line, err = c.read(); err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
-	if c.wanted, err = parseHello(line); err != nil {
+	hello, err := parseHello(line)
+	if err != nil {
 		return err
 	}
+	if c.wanted, err = hello.wanted(); err != nil {
+		return err
+	}
+	c.argv = hello.Argv == nil || *hello.Argv
 	return c.conn.SetDeadline(time.Time{})
 }
 
-// parseHello returns the names of the system calls that the agent wants.
-func parseHello(line []byte) ([]string, error) {
+// parseHello reads the agent's hello.
+func parseHello(line []byte) (hello Hello, err error) {
 	// The version comes first: a later one may have other members.
 	var version struct {
 		Type    string `json:"type"`
 		Version int    `json:"version"`
 	}
 	if err := decodeLoosely(line, &version); err != nil {
-		return nil, fmt.Errorf("hello: %w", err)
+		return hello, fmt.Errorf("hello: %w", err)
 	}
 	switch {
 	case version.Type != typeHello:
-		return nil, fmt.Errorf("the agent begins with %q, not with hello", version.Type)
+		return hello, fmt.Errorf("the agent begins with %q, not with hello", version.Type)
 	case version.Version != Version:
-		return nil, fmt.Errorf("the agent speaks version %d of the protocol, this is version %d", version.Version, Version)
+		return hello, fmt.Errorf("the agent speaks version %d of the protocol, this is version %d", version.Version, Version)
 	}
-	var hello Hello
 	if err := decode(line, &hello); err != nil {
-		return nil, fmt.Errorf("hello: %w", err)
+		return hello, fmt.Errorf("hello: %w", err)
 	}
-	return hello.wanted()
+	return hello, nil
 }
 
 // read returns the next line, which holds until the next one is read.
@@ -160,6 +165,9 @@ func bare(err error) error {
 
 // Syscalls returns the names of the system calls that the agent wants events of.
 func (c *Conn) Syscalls() []string { return c.wanted }
+
+// Argv tells whether it wants the arguments of programs that are executed.
+func (c *Conn) Argv() bool { return c.argv }
 
 // Start begins to listen to the agent. change carries out the changes that it asks for, one at a time. ended, if not nil, is
 // called once with the reason when the conversation is over, unless that was [Conn.Close].

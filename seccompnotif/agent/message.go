@@ -35,12 +35,28 @@ type greeting struct {
 }
 
 // Hello is the agent's answer to the greeting: what it wants to be asked about and told of. If it names neither categories nor
-// system calls, that is everything.
+// system calls, that is everything. Of the calls that execute programs, and of those that make processes, it gets all or none.
 type Hello struct {
 	Type       string                  `json:"type"`
 	Version    int                     `json:"version"`
 	Categories []seccompnotif.Category `json:"categories,omitempty"`
 	Syscalls   []string                `json:"syscalls,omitempty"`
+	// Argv says whether it wants the arguments of programs that are executed, which takes stopping the whole container each time.
+	// Not given means that it does.
+	Argv *bool `json:"argv,omitempty"`
+}
+
+// families are calls that are of use only together.
+var families = [][]string{{"execve", "execveat"}, {"clone", "fork", "vfork"}}
+
+// named tells whether the agent names a call, or one of its family.
+func (h Hello) named(call string) bool {
+	for _, family := range families {
+		if slices.Contains(family, call) {
+			return slices.ContainsFunc(family, func(name string) bool { return slices.Contains(h.Syscalls, name) })
+		}
+	}
+	return slices.Contains(h.Syscalls, call)
 }
 
 // wanted returns the names of the system calls that the agent asks for.
@@ -54,7 +70,7 @@ func (h Hello) wanted() ([]string, error) {
 	known := map[seccompnotif.Category]bool{}
 	for _, call := range seccompnotif.EventCalls() {
 		known[call.Category] = true
-		if all || of[call.Category] || slices.Contains(h.Syscalls, call.Name) {
+		if all || of[call.Category] || h.named(call.Name) {
 			names = append(names, call.Name)
 		}
 	}

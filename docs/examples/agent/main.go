@@ -36,7 +36,7 @@ type verdict struct {
 // serve talks to one container's monitor until the container has ended.
 func serve(conn net.Conn, refused []string) {
 	defer conn.Close()
-	fmt.Fprintln(conn, `{"type":"hello","version":1,"categories":["network"],"syscalls":["execve","execveat"]}`)
+	fmt.Fprintln(conn, `{"type":"hello","version":1,"categories":["network"],"syscalls":["execve"]}`)
 	var container string
 	lines, out := bufio.NewReader(conn), json.NewEncoder(conn)
 	for {
