@@ -48,7 +48,11 @@ func (p *Plan) explainNetwork() {
 	allow, deny := p.Egress().Explain()
 	for _, layer := range allow {
 		if len(layer) == 0 {
-			p.note(keyAllow+" nothing", string(netfilter.ByBoth), "no TCP port is left, and other sockets are refused when they are made")
+			by, why := string(netfilter.ByBoth), "no TCP port is left, and other sockets are refused when they are made"
+			if without := p.withoutTCP(); without != "" {
+				by, why = string(netfilter.ByFilter), "other sockets are refused when they are made; "+without
+			}
+			p.note(keyAllow+" nothing", by, why)
 		}
 		p.noteRules(keyAllow, layer)
 	}
