@@ -3,9 +3,10 @@
 //
 //   notify loop CALL N         makes N calls, each timed by itself, and prints the mean, the median and the 99th percentile
 //                              in nanoseconds, and how many calls were not denied.
-//   notify floor CALL N        the same loop under the barest possible supervisor, which this program is itself: receive,
+//   notify floor CALL N [FILE] the same loop under the barest possible supervisor, which this program is itself: receive,
 //                              for connect check the id, copy the address and check the id again, answer EACCES. It decides
-//                              nothing, so no real supervisor can be cheaper.
+//                              nothing, so no real supervisor can be cheaper. With FILE, a cgroup's tasks or cgroup.procs, the
+//                              loop is in that cgroup, as in a container; the supervisor is not.
 //   notify victim CALL N IN OUT  the same loop under somebody else's supervisor: writes the listener's number to the descriptor
 //                              OUT, and begins when it can read a byte from IN.
 #define _GNU_SOURCE
@@ -120,13 +121,20 @@ static void supervise(int listener) {
 	}
 }
 
-static void floor_of(long count) {
+// enter puts the calling process into a cgroup.
+static void enter(const char *tasks) {
+	FILE *file = fopen(tasks, "w");
+	if (!file || fputs("0", file) == EOF || fclose(file)) err(1, "%s", tasks);
+}
+
+static void floor_of(long count, const char *tasks) {
 	int number[2], go[2], listener;
 	if (pipe(number) || pipe(go)) err(1, "pipe");
 	pid_t child = fork();
 	if (child < 0) err(1, "fork");
 	if (child == 0) {
 		close(go[1]);
+		if (tasks) enter(tasks);
 		victim(count, go[0], number[1]);
 		_exit(0);
 	}
@@ -141,11 +149,11 @@ static void floor_of(long count) {
 }
 
 int main(int argc, char **argv) {
-	if (argc < 4 || (strcmp(argv[2], "getppid") && strcmp(argv[2], "connect"))) errx(2, "usage: notify loop|floor|victim getppid|connect N [IN OUT]");
+	if (argc < 4 || (strcmp(argv[2], "getppid") && strcmp(argv[2], "connect"))) errx(2, "usage: notify loop|floor|victim getppid|connect N [FILE | IN OUT]");
 	connects = !strcmp(argv[2], "connect");
 	long count = atol(argv[3]);
 	if (count < 1) errx(2, "how many calls?");
-	if (!strcmp(argv[1], "floor")) floor_of(count);
+	if (!strcmp(argv[1], "floor")) floor_of(count, argv[4]);
 	else if (!strcmp(argv[1], "victim") && argc == 6) victim(count, atoi(argv[4]), atoi(argv[5]));
 	else measure(count);
 	return 0;
