@@ -65,3 +65,14 @@ func TestPolicyAttackWaysToPrograms(t *testing.T) {
 		}
 	}
 }
+
+// A flood of processes while an agent is told of each, and every one is traced into being.
+func TestPolicyAttackFloodUnderAgent(t *testing.T) {
+	a := newAgent(t, `{"type":"hello","version":1,"categories":["process"]}`, noEvil)
+	e, r := newEgress(t), newRuntimeWithAgent(t, a.path)
+	res := r.runBundle(t, e.attacker(t, attackCommand("flood"), "io.sandlock.network.allow", descriptorRules))
+	under := attacked{e, res.stdout, map[string]int{}}
+	if passed, refused, breached := under.counts(t); passed < 5000 || refused < 5000 || breached != 0 || under.reached(t, "tcp") > 0 {
+		t.Error(res)
+	}
+}
