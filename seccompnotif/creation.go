@@ -105,6 +105,9 @@ type vfork struct {
 // gone on without a word to its tracer; or it has not run yet, and doubles this the next time.
 const creationPatience = 5 * time.Millisecond
 
+// mostNotes is when notes about threads are looked through for those of threads that are gone.
+const mostNotes = 512
+
 // begin lets the fork-like call j through, or denies it. It returns false if the job has to wait.
 func (t *tracer) begin(j *tracerJob) bool {
 	c := j.call
@@ -177,6 +180,9 @@ func (t *tracer) creationNews(cr *creation, n news, event, signal int) {
 		t.created(cr, child, event)
 		delete(t.restarts, tr.tid)
 	case pressed:
+		if len(t.restarts) > mostNotes {
+			clear(t.restarts)
+		}
 		t.restarts[tr.tid] = min(t.restarts[tr.tid]+1, 8)
 	}
 	t.leave(tr)
@@ -213,6 +219,9 @@ func (t *tracer) created(cr *creation, child, event int) {
 	p.inherit(cr.parent)
 	t.tracees[child].process = child
 	if event == unix.PTRACE_EVENT_VFORK {
+		if len(t.vforks) > mostNotes {
+			t.forgetVForks()
+		}
 		t.vforks[cr.tracee.tid] = vfork{parent: cr.parent, child: p}
 	}
 }

@@ -21,7 +21,8 @@ const (
 
 // JudgeExec decides about an execve(2) or execveat(2) by its arguments. Every task that could change them is stopped: all other
 // threads of the caller and all other processes in the index. Then they are read, and decide is called with them on a goroutine
-// of its own. It may take [JudgeTimeout]; past it, and if it panics, the answer is EPERM. If it answers [Continue], the tasks stay
+// of its own. It may take [JudgeTimeout]; past it, and if it panics, the answer is EPERM. It must not wait for an answer to another
+// call, nor write to a guest's memory. If it answers [Continue], the tasks stay
 // stopped until the kernel has read the arguments again and has either run the program or failed to. With any other answer they
 // go on at once. An answer of Hold, Defer, JudgeExec, InjectFD or InjectFDSend is taken for EPERM.
 //
@@ -110,9 +111,17 @@ func (c *Call) readFrozen(at uint64, into []byte) error {
 
 // verdict asks decide.
 func (t *tracer) verdict(c *Call, argv Argv, decide func(Argv) Action) (Action, error) {
+	if t.judging.Add(1) > MaxDeferred {
+		t.judging.Add(-1)
+		return Errno(unix.EAGAIN), nil
+	}
+	// The call is in decide's hands until it returns, also past the time-out. One reference is the tracer's, so there is another.
+	c.listener.acquire()
 	c.frozen = true
 	verdict := make(chan Action, 1)
 	go func() {
+		defer t.judging.Add(-1)
+		defer c.listener.release()
 		a := Errno(unix.EPERM) // of a decide that panics or ends the goroutine
 		defer func() {
 			if r := recover(); r != nil {
@@ -120,16 +129,17 @@ func (t *tracer) verdict(c *Call, argv Argv, decide func(Argv) Action) (Action, 
 				a = Errno(unix.EPERM)
 			}
 			verdict <- a
-			t.wake()
 		}()
 		a = decide(argv)
 	}()
 	late := time.Now().Add(t.judge)
-	for t.idle = 0; ; t.idle++ {
+	tick := time.NewTicker(lastNap)
+	defer tick.Stop()
+	for {
 		select {
 		case a := <-verdict:
 			return t.judgement(c, a), nil
-		default:
+		case <-tick.C:
 		}
 		switch {
 		case !c.Valid() || t.closing():
@@ -141,7 +151,6 @@ func (t *tracer) verdict(c *Call, argv Argv, decide func(Argv) Action) (Action, 
 		}
 		// Who is killed while frozen must not be kept from ending.
 		t.poll()
-		t.nap()
 	}
 }
 
@@ -174,9 +183,11 @@ func (t *tracer) release(c *Call, p *Process, argv *Argv) {
 		if t.execOver(tr, p, argv) {
 			return
 		}
-		if time.Now().After(late) || t.closing() {
-			t.log("process %d is killed: its execve took longer than %v", p.pid, execTimeout)
-			_ = p.Signal(unix.SIGKILL)
+		if closing := t.closing(); closing || time.Now().After(late) {
+			if argv != nil {
+				t.log("process %d is killed: its execve has not ended (within %v, or before the supervisor closed)", p.pid, execTimeout)
+				_ = p.Signal(unix.SIGKILL)
+			}
 			t.leave(tr)
 			return
 		}

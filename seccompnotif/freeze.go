@@ -123,13 +123,18 @@ func (f *freezing) stopTask(p *Process, tid int) error {
 
 // rests tells whether the task cannot run before this freeze is over, although nobody stops it.
 func (f *freezing) rests(p *Process, tid int) bool {
-	if f.t.parked.waits(tid) && taskState(p.pid, tid) == 'D' {
-		// It waits for an answer, and only a fatal signal ends that wait. The barrier is closed.
+	if f.t.isParked(p, tid) {
 		return true
 	}
-	// Its child is the caller, and it sleeps until that has executed a program or ended.
+	// Its child is the caller, and it sleeps until that very thread has executed a program or ended.
 	v, ok := f.t.vforks[tid]
-	return ok && v.child == f.process && f.t.inVFork(p, tid)
+	return ok && v.child == f.process && f.caller.PID() == v.child.pid && f.t.inVFork(p, tid)
+}
+
+// isParked tells whether the task waits for an answer, which nobody can give while the barrier is closed, in a sleep that only a
+// fatal signal ends. It has slept so all the time, if it waits for the answer before and after.
+func (t *tracer) isParked(p *Process, tid int) bool {
+	return t.parked.waits(tid) && taskState(p.pid, tid) == 'D' && t.parked.waits(tid)
 }
 
 // inVFork tells whether the task sleeps in the vfork that the tracer saw create a child. It writes no memory any more in that
@@ -169,13 +174,13 @@ func (f *freezing) untraceable(p *Process, tid int) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("thread %d of process %d: %w", tid, p.pid, err)
-	case state == 'Z' || state == 'X':
+	case (state == 'Z' || state == 'X') && (tracer == 0 || p != f.process):
 		f.seen[tid] = p
 		return nil
 	case tracer == 0:
 		return fmt.Errorf("thread %d of process %d may not be traced: %w", tid, p.pid, unix.EPERM)
 	case state != 't' || p == f.process:
-		// An execve would wait for the tracer, which is stopped, to take notice of its siblings' end.
+		// An execve would wait for the tracer, which is stopped, to take notice of the end of its siblings.
 		return fmt.Errorf("thread %d of process %d is traced by %d", tid, p.pid, tracer)
 	}
 	f.seen[tid] = p
@@ -231,7 +236,7 @@ func (f *freezing) settled(tr *tracee) bool {
 	}
 	p := f.seen[tr.tid]
 	// Not at once: most tasks stop within microseconds.
-	return f.t.idle > 1 && (f.t.inVFork(p, tr.tid) || f.t.parked.waits(tr.tid) && taskState(p.pid, tr.tid) == 'D' || isZombie(p, tr.tid))
+	return f.t.idle > 1 && (f.t.inVFork(p, tr.tid) || f.t.isParked(p, tr.tid) || isZombie(p, tr.tid))
 }
 
 // isZombie tells whether the task is dead, though it cannot be waited for: a leader whose threads live on.

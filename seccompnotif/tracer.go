@@ -31,6 +31,7 @@ type tracer struct {
 	wakeup    int           // eventfd that ends the thread's nap
 	unchecked bool          // programs run whatever arguments they got; for tests
 	judge     time.Duration // JudgeTimeout, but for tests
+	judging   atomic.Int32  // judgements that have not returned
 
 	mu      sync.Mutex
 	queue   []*tracerJob
@@ -192,25 +193,25 @@ func (t *tracer) admit() bool {
 	return news
 }
 
-// The longest naps: while something is bound to happen soon, and while tasks wait for what others do.
+// How long naps are, after how many rounds without news. The kernel ends a nap when a tracee stops or exits: it sends SIGCHLD to
+// its tracer's thread, which Go handles like any other. The times are for news that come just before a nap begins, for tasks that
+// come to rest without stopping, and for programs that ignore SIGCHLD.
 const (
-	shortNap = time.Millisecond
-	longNap  = 10 * time.Millisecond
+	firstNap = 300 * time.Microsecond
+	laterNap = 2 * time.Millisecond
+	lastNap  = 10 * time.Millisecond
 )
 
-// nap waits for as long as befits the rounds without news, or until the tracer is woken.
+// nap waits for as long as befits the rounds without news, or until something happens.
 func (t *tracer) nap() {
 	switch {
-	case t.idle < 2:
-		t.sleep(0)
+	case t.idle == 0:
 	case t.idle < 20:
-		t.sleep(time.Duration(t.idle) * 5 * time.Microsecond)
-	case t.idle < 200:
-		t.sleep(shortNap / 5)
-	case t.idle < 500:
-		t.sleep(shortNap)
+		t.sleep(firstNap)
+	case t.idle < 100:
+		t.sleep(laterNap)
 	default:
-		t.sleep(longNap)
+		t.sleep(lastNap)
 	}
 }
 

@@ -511,6 +511,7 @@ int main(int argc, char **argv) {
 				for (int j = 1; j < m; j++) on_thread(sleeper, NULL);
 				sleeper(NULL);
 			}
+		usleep(50000); // their threads are there
 		say("ready\n");
 		spawn(atoi(argv[4]));
 		kill(0, SIGKILL);
