@@ -90,6 +90,15 @@ var groups = [...]group{
 		{Syscall: "setns", Errno: unix.EPERM},
 		{Syscall: clone3, Errno: unix.ENOSYS},
 	}},
+	// What is read this way is written to memory when its task may be stopped. glibc's own aio(7) is made of threads.
+	{GroupAIO, false, []Denial{
+		{Syscall: "io_setup", Errno: unix.ENOSYS},
+		{Syscall: "io_destroy", Errno: unix.ENOSYS},
+		{Syscall: "io_submit", Errno: unix.ENOSYS},
+		{Syscall: "io_cancel", Errno: unix.ENOSYS},
+		{Syscall: "io_getevents", Errno: unix.ENOSYS},
+		{Syscall: "io_pgetevents", Errno: unix.ENOSYS},
+	}},
 	{"sysv_ipc", false, []Denial{
 		{Syscall: "shmget", Errno: unix.EPERM},
 		{Syscall: "shmat", Errno: unix.EPERM},
@@ -106,6 +115,9 @@ var groups = [...]group{
 	}},
 }
 
+// GroupAIO is the group of Linux's asynchronous I/O, which is denied where [JudgeExec] is in force.
+const GroupAIO = "aio"
+
 const (
 	groupIOURing   = "io_uring"
 	groupNamespace = "namespace"
@@ -119,6 +131,14 @@ func Groups() []string {
 		names[i] = g.name
 	}
 	return names
+}
+
+// GroupDenials returns the members of the group of that name, nil if there is none.
+func GroupDenials(name string) []Denial {
+	if g := findGroup(name); g != nil {
+		return g.members()
+	}
+	return nil
 }
 
 // findGroup returns the group of that name, nil if there is none.
