@@ -3,6 +3,8 @@ package seccompnotif
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -107,26 +109,60 @@ func readBeginning(addr uint64, limit int, page *[smallestPage]byte, read func(a
 	return b, nil
 }
 
-// became tells whether a program that was to get the arguments a got them, given what it has. Of a script the kernel drops the
-// first argument and puts the interpreter, its argument, and the script's path before the others, several times over if the
-// interpreter is a script too.
-func (a Argv) became(has *argScanner) bool {
+// program is what an execve was judged by.
+type program struct {
+	path string // the kernel's name for the file, execveat's descriptor included
+	argv Argv
+}
+
+// readProgram reads what the call is about to hand over.
+func readProgram(n *rawNotification, read func(at uint64, into []byte) error) (program, error) {
+	var p program
+	var page [smallestPage]byte
+	fd, at := int32(unix.AT_FDCWD), n.data.args[0]
+	if n.data.nr == unix.SYS_EXECVEAT {
+		fd, at = int32(n.data.args[0]), n.data.args[1]
+	}
+	path, err := readString(at, unix.PathMax, &page, read)
+	if err != nil {
+		return p, err
+	}
+	switch { // as alloc_bprm of fs/exec.c does
+	case fd == unix.AT_FDCWD || strings.HasPrefix(path, "/"):
+		p.path = path
+	case path == "":
+		p.path = fmt.Sprintf("/dev/fd/%d", fd)
+	default:
+		p.path = fmt.Sprintf("/dev/fd/%d/%s", fd, path)
+	}
+	p.argv, err = readArgv(argvAddress(n), read)
+	return p, err
+}
+
+// became tells whether the arguments that a program has are those that p was to get.
+//
+// Of a script the kernel drops the first argument and puts the interpreter, its argument, and the script's path before the others,
+// several times over if the interpreter is a script too; so does binfmt_misc, which may also keep the first argument.
+func (p program) became(has *argScanner) bool {
+	a := p.argv
 	if a.Total == 0 { // the kernel makes it an empty string
-		return has.total == 1 && has.at(0) == argSeen{}
+		a = Argv{Args: []string{""}, Total: 1}
 	}
 	before := has.total - a.Total
 	if before < 0 {
 		return false
 	}
-	for i, arg := range a.Args {
-		if i == 0 && before > 0 {
-			continue
-		}
-		if has.at(before+i) != (argSeen{arg, a.Truncated(i)}) {
+	for i := 1; i < len(a.Args); i++ {
+		if has.at(before+i) != (argSeen{a.Args[i], a.Truncated(i)}) {
 			return false
 		}
 	}
-	return true
+	path := argSeen{p.path[:min(len(p.path), MaxArgBytes)], len(p.path) > MaxArgBytes}
+	first := has.at(before) == argSeen{a.Args[0], a.Truncated(0)}
+	if before == 0 {
+		return first
+	}
+	return has.at(before) == path || first && has.at(before-1) == path
 }
 
 // argSeen is the beginning of an argument.

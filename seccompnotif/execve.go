@@ -29,8 +29,8 @@ const (
 // If a task cannot be stopped within a second, or is traced by somebody else, the execve fails with EPERM. A task in vfork(2)
 // need not stop and neither need one whose own call waits for an answer; such answers wait for the end of the freeze.
 //
-// Before the new program runs its first instruction, what the kernel gave it is compared with what was judged, and it is killed
-// if they differ. This is against what writes to memory without being a task: devices, rings of packets, the exit of a task.
+// Before the new program runs its first instruction, the arguments and the name of the file that the kernel took are compared with
+// those that were there to be judged, and it is killed if they differ. This is against what writes to memory without being a task: devices, rings of packets, the exit of a task.
 //
 // Execves are judged one at a time. The table must have [TableBuilder.TrackCreation], so that every process is in the index, and
 // the filter SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV. A file that is mapped shared must not be written by anybody outside.
@@ -69,18 +69,18 @@ func (t *tracer) exec(j *tracerJob) {
 		t.denyExec(c, err)
 		return
 	}
-	argv, err := readArgv(argvAddress(&c.n), c.readFrozen)
+	what, err := readProgram(&c.n, c.readFrozen)
 	if err != nil {
 		t.failExec(c, err)
 		return
 	}
-	a, err := t.verdict(c, argv, j.decide)
+	a, err := t.verdict(c, what.argv, j.decide)
 	switch {
 	case err != nil:
 		t.denyExec(c, err)
 	case a.kind == actContinue:
 		// Safe: nobody who could change what was decided by runs before the kernel has read it.
-		t.release(c, p, &argv)
+		t.release(c, p, &what)
 	default:
 		unlock()
 		t.answer(c, a)
@@ -164,8 +164,8 @@ func (t *tracer) judgement(c *Call, a Action) Action {
 	return a
 }
 
-// release continues the call and waits until its execve is over. argv, if not nil, is what the program has to get.
-func (t *tracer) release(c *Call, p *Process, argv *Argv) {
+// release continues the call and waits until its execve is over. judged, if not nil, is what the program has to get.
+func (t *tracer) release(c *Call, p *Process, judged *program) {
 	tr, err := t.seize(c.PID(), p.pid)
 	if err != nil {
 		t.denyExec(c, fmt.Errorf("it cannot be traced: %w", err))
@@ -180,11 +180,11 @@ func (t *tracer) release(c *Call, p *Process, argv *Argv) {
 	}
 	late := time.Now().Add(execTimeout)
 	for t.idle = 0; ; t.idle++ {
-		if t.execOver(tr, p, argv) {
+		if t.execOver(tr, p, judged) {
 			return
 		}
 		if closing := t.closing(); closing || time.Now().After(late) {
-			if argv != nil {
+			if judged != nil {
 				t.log("process %d is killed: its execve has not ended (within %v, or before the supervisor closed)", p.pid, execTimeout)
 				_ = p.Signal(unix.SIGKILL)
 			}
@@ -196,7 +196,7 @@ func (t *tracer) release(c *Call, p *Process, argv *Argv) {
 }
 
 // execOver tells whether the execve of tr, a thread of p, is over, and deals with its outcome.
-func (t *tracer) execOver(tr *tracee, p *Process, argv *Argv) bool {
+func (t *tracer) execOver(tr *tracee, p *Process, judged *program) bool {
 	// A thread that executes a program takes its process's number.
 	if n, event, _ := look(p.pid); n == stopped && event == unix.PTRACE_EVENT_EXEC {
 		if tr.tid != p.pid {
@@ -206,7 +206,7 @@ func (t *tracer) execOver(tr *tracee, p *Process, argv *Argv) bool {
 			// Until its stop is taken the kernel refuses commands to it, lest they be meant for the old leader.
 			take(p.pid, unix.WSTOPPED)
 		}
-		t.executed(tr, p, argv)
+		t.executed(tr, p, judged)
 		return true
 	}
 	n, event, signal := look(tr.tid)
@@ -232,15 +232,15 @@ func (t *tracer) execOver(tr *tracee, p *Process, argv *Argv) bool {
 }
 
 // executed looks at the program before it runs, and lets it.
-func (t *tracer) executed(tr *tracee, p *Process, argv *Argv) {
+func (t *tracer) executed(tr *tracee, p *Process, judged *program) {
 	tr.note(unix.PTRACE_EVENT_EXEC, 0)
 	for tid, v := range t.vforks {
 		if v.child == p {
 			delete(t.vforks, tid)
 		}
 	}
-	if argv != nil && !t.unchecked {
-		if err := checkArguments(p.pid, *argv); err != nil {
+	if judged != nil && !t.unchecked {
+		if err := judged.check(p.pid); err != nil {
 			t.log("process %d is killed before its program runs: %v", p.pid, err)
 			_ = p.Signal(unix.SIGKILL)
 		}
@@ -248,8 +248,26 @@ func (t *tracer) executed(tr *tracee, p *Process, argv *Argv) {
 	t.leave(tr)
 }
 
-// checkArguments compares the arguments of a program that has not run yet with those that it was to get.
-func checkArguments(pid int, argv Argv) error {
+// check compares what was judged with what the kernel gave the process, whose program has not run yet.
+func (judged *program) check(pid int) error {
+	stat, err := readProc(pid, "stat")
+	if err != nil {
+		return err
+	}
+	at, err := parseEnvironmentEnd(stat)
+	if err != nil {
+		return err
+	}
+	// The kernel puts the name of the file behind the environment.
+	var page [smallestPage]byte
+	of := Call{n: rawNotification{pid: uint32(pid)}}
+	path, err := readString(at, len("/dev/fd/-2147483648/")+unix.PathMax, &page, of.readFrozen)
+	if err != nil {
+		return fmt.Errorf("the name of its file: %w", err)
+	}
+	if path != judged.path {
+		return errors.New("its file is not the one that was judged")
+	}
 	file, err := os.Open(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
 		return err
@@ -264,7 +282,7 @@ func checkArguments(pid int, argv Argv) error {
 			break
 		}
 	}
-	if !argv.became(&has) {
+	if !judged.became(&has) {
 		return errors.New("its arguments are not those that were judged")
 	}
 	return nil

@@ -248,15 +248,20 @@ func TestForksAndExecvesOfManyThreads(t *testing.T) {
 	}
 }
 
-// TestWritesWithoutATask has the kernel change an argument when a stopped task is killed. Nobody can be kept from that, so the
-// program must not run.
+// TestWritesWithoutATask has the kernel change an argument, or the name of the file, when a stopped task is killed. Nobody can be
+// kept from that, so the program must not run.
 func TestWritesWithoutATask(t *testing.T) {
-	for _, checked := range []bool{true, false} {
-		t.Run(fmt.Sprintf("checked %v", checked), func(t *testing.T) {
-			var s *Supervisor
-			judged := ""
-			s = tracking(t, func(*Call) Action {
-				return JudgeExec(func(a Argv) Action {
+	other := buildGuest(t) + "-two"
+	if err := os.Link(buildGuest(t), other); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(other)
+	for what, control := range map[string]string{"argument": "0 ", "path": "0 good"} {
+		for _, checked := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s checked %v", what, checked), func(t *testing.T) {
+				var s *Supervisor
+				judged := ""
+				s = judging(t, func(a Argv) Action {
 					judged = a.Args[3]
 					// Until the peer is dead. The others are the caller and its parent.
 					for len(s.Processes()) > 2 {
@@ -264,17 +269,46 @@ func TestWritesWithoutATask(t *testing.T) {
 					}
 					return Continue()
 				})
+				s.tracer.unchecked = !checked
+				out := strings.Join(startGuest(t, trackedOverlay(), s, "dying", what).run(), ";")
+				finish(t, s)
+				want := fmt.Sprintf("status %d", unix.SIGKILL)
+				if !checked {
+					want = control + ";status 0"
+				}
+				if judged != "good" || out != want {
+					t.Errorf("judged %q, the guest said %q, want %q", judged, out, want)
+				}
 			})
-			s.tracer.unchecked = !checked
-			out := strings.Join(startGuest(t, trackedOverlay(), s, "dying").run(), ";")
-			finish(t, s)
-			want := fmt.Sprintf("status %d", unix.SIGKILL)
-			if !checked { // the control
-				want = "0 ;status 0"
-			}
-			if judged != "good" || out != want {
-				t.Errorf("judged %q, the guest said %q, want %q", judged, out, want)
-			}
-		})
+		}
+	}
+}
+
+func TestWhatBecomesOfArguments(t *testing.T) {
+	judged := program{path: "/x/script", argv: Argv{Args: []string{"name", "a", "b"}, Total: 3}}
+	for has, want := range map[string]bool{
+		"name a b":                    true,
+		"name a":                      false,
+		"name a b c":                  false,
+		"name a c":                    false,
+		"other a b":                   false,
+		"/bin/sh /x/script a b":       true,
+		"/bin/sh -e /x/script a b":    true,
+		"/bin/sh /y -e /x/script a b": true,
+		"/bin/sh /x/script name a b":  true, // binfmt_misc that keeps the first argument
+		"/bin/sh /x/other a b":        false,
+		"/bin/sh /x/script a b c":     false,
+		"/x/script a b":               false,
+		"name evil a b":               false,
+		"":                            false,
+		strings.Repeat("x ", 100) + "/x/script a b": false,
+	} {
+		var s argScanner
+		if has != "" {
+			s.write([]byte(strings.ReplaceAll(has, " ", "\x00") + "\x00"))
+		}
+		if got := judged.became(&s); got != want {
+			t.Errorf("%q: %v", has, got)
+		}
 	}
 }

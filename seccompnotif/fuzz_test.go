@@ -94,6 +94,7 @@ func FuzzProcFiles(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = parseStat(b)
 		_, _, _ = parseTracing(b)
+		_, _ = parseEnvironmentEnd(b)
 		_, _ = parseTgid(b)
 	})
 }

@@ -74,6 +74,17 @@ func parseStat(stat []byte) (s taskStat, err error) {
 	return s, err
 }
 
+// parseEnvironmentEnd returns field 51 of a process's stat, the address behind its environment.
+func parseEnvironmentEnd(stat []byte) (uint64, error) {
+	const field = 51 - 3
+	_, rest, _ := cutLast(stat, ')')
+	fields := bytes.Fields(rest)
+	if len(fields) <= field {
+		return 0, errors.New("the task's stat does not say where its environment is")
+	}
+	return strconv.ParseUint(string(fields[field]), 10, 64)
+}
+
 func cutLast(b []byte, sep byte) (before, after []byte, ok bool) {
 	i := bytes.LastIndexByte(b, sep)
 	if i < 0 {
