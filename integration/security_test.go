@@ -158,3 +158,46 @@ func TestStateIsForItsOwnerAlone(t *testing.T) {
 		t.Errorf("another user reads the state: %s", res.stdout)
 	}
 }
+
+// Whoever can change the root while a container starts, as one that shares it can, must not have a mount point made, or a file mounted, outside.
+func TestMountPointThatBecomesALink(t *testing.T) {
+	outside := shortTempDir(t)
+	r := newRuntime(t)
+	b := script(t, "true")
+	place, link := filepath.Join(b.root, "place"), filepath.Join(b.root, "link")
+	if err := os.Mkdir(place, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, link); err != nil {
+		t.Fatal(err)
+	}
+	b.mount("/place/made/dir", "tmpfs", "tmpfs")
+	b.mount("/place/made/file", "bind", filepath.Join(hostDir(t), "file"), "rbind")
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Renameat2(unix.AT_FDCWD, place, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE) // as often as it will go
+			}
+		}
+	}()
+	started := 0
+	for range 20 {
+		if res := r.runBundle(t, b); res.code == 0 {
+			started++
+		}
+	}
+	close(stop)
+	<-done
+	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
+		t.Errorf("made outside of the root: %v, %v", entries, err)
+	}
+	if started == 0 {
+		t.Error("no container has started: nothing has been tried")
+	}
+	assertNothingLeft(t, r, b)
+}

@@ -2,7 +2,9 @@ package bundle
 
 import (
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -439,4 +441,23 @@ func TestLoadProcess(t *testing.T) {
 		}
 		wantError(t, err, file+": "+test.want)
 	}
+}
+
+// Whatever a sysctl is called, its file is beneath /proc/sys, and is the same file when it is written with slashes.
+func FuzzSysctlPath(f *testing.F) {
+	for _, name := range []string{"net.ipv4.ip_forward", "net/ipv4/conf/eno2.100/rp_filter", "net.ipv4.conf.eno2/100.rp_filter", "..", "a/../b", ".", ""} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		file, err := SysctlPath(name)
+		if err != nil {
+			return
+		}
+		if !filepath.IsLocal(file) || path.Clean(file) != file {
+			t.Errorf("%q: %q", name, file)
+		}
+		if again, err := SysctlPath(file); strings.Contains(file, "/") && strings.IndexAny(file, "./") == strings.IndexByte(file, '/') && (err != nil || again != file) {
+			t.Errorf("%q: %q, then %q (%v)", name, file, again, err)
+		}
+	})
 }
