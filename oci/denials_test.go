@@ -73,6 +73,9 @@ func written(t *testing.T, d *denialLog) []DenialRecord {
 	}
 	var records []DenialRecord
 	for line := range strings.Lines(string(content)) {
+		if !strings.HasSuffix(line, "\n") {
+			break // it is being written
+		}
 		var r DenialRecord
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("%q: %v", line, err)
