@@ -67,7 +67,10 @@ func (m *Monitor) change(c agent.Change) error {
 	case c.Processes > 0:
 		return m.changeLimit(c.Op, &m.processes, c.Processes)
 	default:
-		return errors.New("paths cannot be denied while the container runs")
+		if m.denied == nil {
+			return errors.New("paths cannot be denied: the container is not watched for that")
+		}
+		return m.denied.DenyPath(c.DenyPath)
 	}
 }
 

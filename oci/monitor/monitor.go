@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/sandlock/sandlock-runtime/chroot"
 	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/oci/caller"
 	"github.com/sandlock/sandlock-runtime/oci/cgroup"
@@ -60,6 +61,8 @@ type Monitor struct {
 	egress     *netfilter.Egress    // nil where no call is made on the container's behalf
 	gate       *seccompnotif.Gate   // nil without an agent
 	ruleset    *os.File             // nil without Landlock
+	denied     *chroot.DeniedPaths  // nil without an agent
+	places     []*os.File           // of the container, for denied
 	ports      *netfilter.PortSpace // nil unless the container's ports are its own
 	leash      *leash
 
@@ -123,7 +126,10 @@ func (m *Monitor) Close() {
 	if m.gate != nil {
 		m.gate.Close()
 	}
-	for _, f := range []*os.File{m.ruleset, m.init} {
+	if m.denied != nil {
+		_ = m.denied.Close() // there is nothing to be written
+	}
+	for _, f := range append([]*os.File{m.ruleset, m.init}, m.places...) {
 		if f != nil {
 			f.Close()
 		}

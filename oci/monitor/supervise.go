@@ -81,6 +81,9 @@ func (m *Monitor) newSupervisor() error {
 		}
 		table.Handle(listen, handler)
 	}
+	if err := m.watchPaths(table); err != nil {
+		return err
+	}
 	built, err := table.Build()
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sandlock/sandlock-runtime/chroot"
 	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
@@ -82,8 +83,16 @@ func (p *Plan) planAgent(r Request) error {
 	return nil
 }
 
+// DeniesPaths says whether paths can be denied while the container runs. Whoever has an agent is supervised for that from the start, since no
+// filter can be added later.
+func (p *Plan) DeniesPaths() bool { return p.Agent != nil }
+
 // events has the overlay notify what the agent is told of.
 func (p *Plan) events() {
+	if p.DeniesPaths() {
+		p.Overlay.Notify = append(p.Overlay.Notify, chroot.DeniedNotifications()...)
+		p.Overlay.Deny = append(p.Overlay.Deny, chroot.DeniedDenials()...)
+	}
 	for _, call := range p.Agent.wants() {
 		if !call.OnBehalf { // those are the egress policy's
 			p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, seccompnotif.Notification{Syscall: call.Name, When: call.When})

@@ -27,7 +27,7 @@ func (p *Plan) planOverlay(r Request) error {
 	p.planPorts()
 	p.events()
 	var base []seccompnotif.Denial
-	if len(p.Overlay.NotifyWhen) > 0 {
+	if len(p.Overlay.NotifyWhen)+len(p.Overlay.Notify) > 0 {
 		base = seccompnotif.DefaultDenials()
 		if p.Namespaces.Has(specs.PIDNamespace) {
 			// Nobody outside can be traced from a PID namespace.
