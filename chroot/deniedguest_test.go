@@ -397,15 +397,7 @@ func (g *deniedGuest) supervise(o deniedOptions, overlay seccompnotif.Overlay, l
 	g.denied.Register(table)
 	if o.exec {
 		table.TrackCreation()
-		judge := seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action {
-			return seccompnotif.JudgeExec(func(seccompnotif.Argv) seccompnotif.Action {
-				if errno := g.denied.JudgeExec(c); errno != 0 {
-					return seccompnotif.Errno(errno)
-				}
-				return seccompnotif.Continue() // safe: the judged tasks are stopped
-			})
-		})
-		table.Handle(unix.SYS_EXECVE, judge).Handle(unix.SYS_EXECVEAT, judge)
+		g.denied.RegisterExec(table)
 	}
 	built, err := table.Build()
 	if err != nil {

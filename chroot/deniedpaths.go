@@ -200,19 +200,33 @@ func (s *deniedSet) find(o *onbehalf.Object) (path string, denied bool) {
 	return path, denied || errno != 0
 }
 
-// JudgeExec returns what an execve(2) or execveat(2) fails with because of what is denied, 0 if it may go on. It looks at the path in the
-// guest's memory, so it is for judgements of [seccompnotif.JudgeExec], while nobody can change that.
-func (d *DeniedPaths) JudgeExec(c *seccompnotif.Call) unix.Errno {
-	if d.set.Load().empty() {
-		return 0
+// RegisterExec adds the handlers of execve(2) and execveat(2). What is covered cannot be executed by its name anyway; this is for other names of
+// the file, and for paths that begin beneath the cover. The table has to have [seccompnotif.TableBuilder.TrackCreation].
+func (d *DeniedPaths) RegisterExec(table *seccompnotif.TableBuilder) {
+	for _, nr := range []int{unix.SYS_EXECVE, unix.SYS_EXECVEAT} {
+		table.HandleLast(nr, seccompnotif.HandlerFunc(d.exec))
 	}
-	return d.engine.LookExec(c, d.judge(c), func(file io.ReaderAt) string {
+}
+
+// exec answers an execve. It is judged while nobody in the container can change its memory or its files.
+func (d *DeniedPaths) exec(c *seccompnotif.Call) seccompnotif.Action {
+	if d.set.Load().empty() {
+		return seccompnotif.Continue() // safe: nothing that the guest can change was looked at
+	}
+	if !c.Frozen() {
+		return seccompnotif.JudgeExec(func(seccompnotif.Argv) seccompnotif.Action { return d.exec(c) })
+	}
+	errno := d.engine.LookExec(c, d.judge(c), func(file io.ReaderAt) string {
 		name, err := landlock.Interpreter(file)
 		if err != nil {
 			return "" // the kernel will not execute it
 		}
 		return name
 	})
+	if errno != 0 {
+		return seccompnotif.Errno(errno)
+	}
+	return seccompnotif.Continue() // safe: see above
 }
 
 // add publishes objects.

@@ -40,7 +40,7 @@ func wanted(conn *agent.Conn) *plan.AgentWants {
 	if conn == nil {
 		return nil
 	}
-	return &plan.AgentWants{Syscalls: conn.Syscalls(), Argv: conn.Argv()}
+	return &plan.AgentWants{Syscalls: conn.Syscalls(), Argv: conn.Argv(), DenyPaths: conn.DenyPaths()}
 }
 
 // limitWait is how long a change of the agent's waits for a verb that is changing the container.

@@ -42,6 +42,10 @@ func (c *Call) ID() uint64 { return c.n.id }
 // InstructionPointer returns the address of the instruction that made the system call.
 func (c *Call) InstructionPointer() uint64 { return c.n.data.ip }
 
+// Frozen tells whether every task that could change what the call's pointers lead to is stopped, until the kernel has looked at it. It
+// holds in the function given to [JudgeExec].
+func (c *Call) Frozen() bool { return c.frozen }
+
 // Valid tells whether the system call still waits for an answer (SECCOMP_IOCTL_NOTIF_ID_VALID). Whatever was learnt about
 // the task by its pid is true only if Valid holds afterwards.
 func (c *Call) Valid() bool {

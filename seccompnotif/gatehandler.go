@@ -36,7 +36,7 @@ func (g *Gate) guard(call EventCall, builtin, user, last []Handler) []Handler {
 				if errno := g.Ask(c, details); errno != 0 {
 					return Errno(errno)
 				}
-				return Continue() // safe: nobody who could change the arguments runs before the kernel has read them
+				return runChain(last, c) // with none it is safe: nobody who could change the arguments runs before the kernel has read them
 			})
 		}
 		return g.Later(func() Action {

@@ -68,7 +68,7 @@ func (m *Monitor) change(c agent.Change) error {
 		return m.changeLimit(c.Op, &m.processes, c.Processes)
 	default:
 		if m.denied == nil {
-			return errors.New("paths cannot be denied: the container is not watched for that")
+			return errors.New("paths cannot be denied: the agent has not said deny_paths")
 		}
 		return m.denied.DenyPath(c.DenyPath)
 	}

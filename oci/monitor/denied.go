@@ -35,6 +35,7 @@ func (m *Monitor) watchPaths(table *seccompnotif.TableBuilder) error {
 		return fmt.Errorf("policy.socket: %w", err)
 	}
 	m.denied.Register(table)
+	m.denied.RegisterExec(table)
 	return nil
 }
 

@@ -19,12 +19,16 @@ type Agent struct {
 	Syscalls []string `json:"syscalls"`
 	// Argv says that it gets the arguments of programs that are executed.
 	Argv bool `json:"argv,omitempty"`
+	// DenyPaths says that it can deny paths while the container runs.
+	DenyPaths bool `json:"denyPaths,omitempty"`
 }
 
 // AgentWants is what an agent has asked for.
 type AgentWants struct {
 	Syscalls []string // that it wants events of
 	Argv     bool     // with the arguments of programs that are executed
+	// DenyPaths says that it may want to deny paths.
+	DenyPaths bool
 }
 
 // allEvents are the names of all calls that make events.
@@ -71,11 +75,11 @@ func (p *Plan) planAgent(r Request) error {
 	if r.Policy.Socket == "" {
 		return nil
 	}
-	wants := AgentWants{allEvents(), true}
+	wants := AgentWants{allEvents(), true, true}
 	if r.Agent != nil {
 		wants = *r.Agent
 	}
-	p.Agent = &Agent{Socket: r.Policy.Socket, Syscalls: wants.Syscalls, Argv: wants.Argv && slices.Contains(wants.Syscalls, "execve")}
+	p.Agent = &Agent{Socket: r.Policy.Socket, Syscalls: wants.Syscalls, Argv: wants.Argv && slices.Contains(wants.Syscalls, "execve"), DenyPaths: wants.DenyPaths}
 	if p.Agent.network() && p.Process.Capabilities.Bounding&netAdmin != 0 {
 		return fmt.Errorf("%s: process.capabilities has CAP_NET_ADMIN, with which the workload could redirect what the agent has allowed: drop it",
 			p.key("policy.socket"))
@@ -83,14 +87,14 @@ func (p *Plan) planAgent(r Request) error {
 	return nil
 }
 
-// DeniesPaths says whether paths can be denied while the container runs. Whoever has an agent is supervised for that from the start, since no
-// filter can be added later.
-func (p *Plan) DeniesPaths() bool { return p.Agent != nil }
+// DeniesPaths says whether paths can be denied while the container runs. Then it is supervised for that from the start, since no filter can be
+// added later.
+func (p *Plan) DeniesPaths() bool { return p.Agent != nil && p.Agent.DenyPaths }
 
 // events has the overlay notify what the agent is told of.
 func (p *Plan) events() {
 	if p.DeniesPaths() {
-		p.Overlay.Notify = append(p.Overlay.Notify, chroot.DeniedNotifications()...)
+		p.Overlay.Notify = append(append(p.Overlay.Notify, chroot.DeniedNotifications()...), "execve", "execveat")
 		p.Overlay.Deny = append(p.Overlay.Deny, chroot.DeniedDenials()...)
 	}
 	for _, call := range p.Agent.wants() {
@@ -107,16 +111,16 @@ func (p *Plan) events() {
 		}
 	}
 	p.Overlay.Deny = append(p.Overlay.Deny, seccompnotif.CreationDenials()...)
-	if p.Agent.Argv {
-		// What is submitted is done by the kernel, whoever is stopped: it would write to arguments that have been judged.
+	if p.Agent.Argv || p.Agent.DenyPaths {
+		// What is submitted is done by the kernel, whoever is stopped: it would write to arguments and paths that have been judged.
 		p.Overlay.Deny = append(p.Overlay.Deny, seccompnotif.Denial{Syscall: "io_setup", Errno: unix.ENOSYS})
 	}
 }
 
-// TracksCreation tells whether the supervisor has to know of every process before it runs: to stop all of them while arguments are judged,
+// TracksCreation tells whether the supervisor has to know of every process before it runs: to stop all of them while arguments or programs are judged,
 // or to have them under the rules that were made for the one that they descend from.
 func (p *Plan) TracksCreation() bool {
-	return p.Agent != nil && (p.Agent.Argv || slices.Contains(p.Agent.Syscalls, "clone"))
+	return p.Agent != nil && (p.Agent.Argv || p.Agent.DenyPaths || slices.Contains(p.Agent.Syscalls, "clone"))
 }
 
 // explainAgent says what the agent is told of.
@@ -141,6 +145,9 @@ func (p *Plan) explainAgent() {
 	}
 	if p.Agent.Argv {
 		why += "; the container is stopped while the arguments of a program are judged"
+	}
+	if p.Agent.DenyPaths {
+		why += "; it can deny paths, which has calls that open, execute or change files trapped"
 	}
 	p.note("policy.socket "+p.Agent.Socket, "agent", why)
 }

@@ -40,12 +40,13 @@ type Config struct {
 
 // Conn is the conversation with one agent. It is a [seccompnotif.Subscriber]. Its methods are safe for concurrent use.
 type Conn struct {
-	conn   *net.UnixConn
-	lines  *bufio.Reader
-	wanted []string
-	argv   bool
-	out    chan []byte   // lines, to the writer
-	gone   chan struct{} // the conversation is over
+	conn      *net.UnixConn
+	lines     *bufio.Reader
+	wanted    []string
+	argv      bool
+	denyPaths bool
+	out       chan []byte   // lines, to the writer
+	gone      chan struct{} // the conversation is over
 
 	mu      sync.Mutex
 	err     error // why it is over
@@ -117,6 +118,10 @@ func (c *Conn) greet(config Config) error {
 		return err
 	}
 	c.argv = hello.Argv == nil || *hello.Argv
+	c.denyPaths = hello.Categories == nil && hello.Syscalls == nil
+	if hello.DenyPaths != nil {
+		c.denyPaths = *hello.DenyPaths
+	}
 	return c.conn.SetDeadline(time.Time{})
 }
 
@@ -165,6 +170,9 @@ func bare(err error) error {
 
 // Syscalls returns the names of the system calls that the agent wants events of.
 func (c *Conn) Syscalls() []string { return c.wanted }
+
+// DenyPaths tells whether it may want to deny paths.
+func (c *Conn) DenyPaths() bool { return c.denyPaths }
 
 // Argv tells whether it wants the arguments of programs that are executed.
 func (c *Conn) Argv() bool { return c.argv }

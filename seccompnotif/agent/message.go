@@ -44,6 +44,9 @@ type Hello struct {
 	// Argv says whether it wants the arguments of programs that are executed, which takes stopping the whole container each time.
 	// Not given means that it does.
 	Argv *bool `json:"argv,omitempty"`
+	// DenyPaths says whether it may want to deny paths, which takes trapping every call that opens, executes or changes a file. Not
+	// given means that it does if it wants everything.
+	DenyPaths *bool `json:"deny_paths,omitempty"`
 }
 
 // families are calls that are of use only together.

@@ -112,7 +112,12 @@ func (s *setting) apply() error {
 		if err := unix.Mount(s.Tree, s.Tree, "", unix.MS_BIND, ""); err != nil {
 			return err
 		}
-		if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		readOnly := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+		if err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &readOnly); err != nil {
+			return err
+		}
+		writable := unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
+		if err := unix.MountSetattr(unix.AT_FDCWD, s.Tree, 0, &writable); err != nil {
 			return err
 		}
 	}
@@ -372,6 +377,13 @@ func startGuestWith(t testing.TB, s setting, notify []string, attr syscall.SysPr
 	cmd.ExtraFiles = append([]*os.File{theirs}, extra...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &attr
+	// Not the host's /dev/null: guests try to change what their descriptors refer to, whose mount is not read-only.
+	stdin, err := os.CreateTemp(t.TempDir(), "stdin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	cmd.Stdin = stdin
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

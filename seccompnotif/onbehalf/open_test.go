@@ -180,20 +180,15 @@ func compare(t *testing.T, s setting, plan func(ask func(order))) {
 
 func startGuestIn(t *testing.T, s setting, engine bool) *testGuest {
 	t.Helper()
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
 	attr := syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	if !engine {
-		return startGuestWith(t, s, nil, attr, null)
+		return startGuestWith(t, s, nil, attr)
 	}
 	var config Config
 	if s.Landlock != nil {
 		config.Confine = func() error { return restrict(s.Landlock) }
 	}
-	g := startGuestWith(t, s, openCalls, attr, null)
+	g := startGuestWith(t, s, openCalls, attr)
 	g.superviseWith(Opens(), newEngine(t, config).Opener(allow))
 	return g
 }
