@@ -88,7 +88,7 @@ func TestPolicyAgentDeniesPaths(t *testing.T) {
 		"root":           {nil, nil, ""},
 		"user":           {[]string{"--user", "1000:1000"}, nil, ""},
 		"path rules":     {nil, []string{"io.sandlock.filesystem.read", "/", "io.sandlock.filesystem.write", "/tmp"}, ""},
-		"without events": {nil, nil, `,"syscalls":[]`},
+		"without events": {nil, nil, `,"syscalls":[],"deny_paths":true`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAgent(t, `{"type":"hello","version":1`+c.events+`}`, allowAll)
@@ -141,29 +141,54 @@ func TestPolicyAgentDeniesPaths(t *testing.T) {
 	}
 }
 
-// TestPolicyAgentDeniesPathsOfPrograms denies a program, by the kernel alone.
+// TestPolicyAgentDeniesPathsOfPrograms denies a program, which has another name and is what a script is run by.
 func TestPolicyAgentDeniesPathsOfPrograms(t *testing.T) {
-	a := newAgent(t, helloAll, allowAll)
-	r := newRuntimeWithAgent(t, a.path)
-	b := script(t, "echo up; sleep 1000")
-	if err := os.Link(filepath.Join(b.root, "bin/busybox"), filepath.Join(b.root, "bin/busybox-tool")); err != nil {
-		t.Fatal(err)
-	}
-	c := r.start(t, b)
-	c.line(t)
-	if res := c.shell(t, "/bin/busybox-tool echo it runs"); !strings.Contains(res.stdout, "it runs") {
-		t.Fatalf("before: %+v", res)
-	}
-	if err := a.change(`"op":"restrict","deny_path":"/bin/guest"`); err != "" {
-		t.Fatal(err)
-	}
-	if res := c.shell(t, "/bin/guest sleep || echo refused; /bin/busybox-tool echo it runs"); !strings.Contains(res.stdout, "refused\nit runs") {
-		t.Errorf("after: %+v", res)
+	for name, hello := range map[string]string{
+		"all events": helloAll, "no arguments": `{"type":"hello","version":1,"syscalls":["execve"],"argv":false,"deny_paths":true}`,
+		"no events": `{"type":"hello","version":1,"syscalls":[],"deny_paths":true}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAgent(t, hello, allowAll)
+			r := newRuntimeWithAgent(t, a.path)
+			b := script(t, "echo up; sleep 1000")
+			bin := filepath.Join(b.root, "bin")
+			program, err := os.ReadFile(filepath.Join(bin, "busybox"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, err := range []error{
+				os.WriteFile(filepath.Join(bin, "busybox-tool"), program, 0o755), os.Link(filepath.Join(bin, "busybox-tool"), filepath.Join(bin, "busybox-alias")),
+				os.WriteFile(filepath.Join(bin, "script"), []byte("#!/bin/busybox-alias sh\necho it runs\n"), 0o755),
+			} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := r.start(t, b)
+			c.line(t)
+			ways := []string{"/bin/busybox-tool echo it runs", "/bin/busybox-alias echo it runs", "cd /bin; ./busybox-alias echo it runs", "/bin/script", "/proc/self/root/bin/busybox-tool echo it runs"}
+			for _, way := range ways {
+				if res := c.shell(t, way); res.stdout != "it runs\n" {
+					t.Errorf("before: %s: %+v", way, res)
+				}
+			}
+			if err := a.change(`"op":"restrict","deny_path":"/bin/busybox-tool"`); err != "" {
+				t.Fatal(err)
+			}
+			for _, way := range ways {
+				if res := c.shell(t, way); res.stdout != "" || !strings.Contains(res.stderr, "ermission denied") {
+					t.Errorf("after: %s: %+v", way, res)
+				}
+			}
+			if res := c.shell(t, "/bin/busybox echo it runs"); res.stdout != "it runs\n" {
+				t.Errorf("what is not denied: %+v", res)
+			}
+		})
 	}
 }
 
 func TestPolicyAgentDeniesPathsErrors(t *testing.T) {
-	a := newAgent(t, `{"type":"hello","version":1,"syscalls":[]}`, allowAll)
+	a := newAgent(t, `{"type":"hello","version":1,"syscalls":[],"deny_paths":true}`, allowAll)
 	r := newRuntimeWithAgent(t, a.path)
 	c := r.start(t, script(t, "echo up; sleep 1000"))
 	c.line(t)
@@ -171,5 +196,19 @@ func TestPolicyAgentDeniesPathsErrors(t *testing.T) {
 		if err := a.change(`"op":"restrict","deny_path":%q`, path); !strings.Contains(err, want) {
 			t.Errorf("%s: %q", path, err)
 		}
+	}
+}
+
+// TestPolicyAgentWithoutDenyPaths: who does not want to deny paths does not have files trapped, and cannot.
+func TestPolicyAgentWithoutDenyPaths(t *testing.T) {
+	a := newAgent(t, `{"type":"hello","version":1,"categories":["network"]}`, allowAll)
+	r := newRuntimeWithAgent(t, a.path)
+	c := r.start(t, script(t, "echo up; sleep 1000"))
+	c.line(t)
+	if err := a.change(`"op":"restrict","deny_path":"/etc"`); !strings.Contains(err, "deny_paths") {
+		t.Errorf("%q", err)
+	}
+	if text := r.must(t, "inspect", c.id); strings.Contains(text, "openat") || !strings.Contains(text, "connect") {
+		t.Errorf("trapped: %s", text)
 	}
 }
