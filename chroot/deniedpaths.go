@@ -127,26 +127,29 @@ func (d *DeniedPaths) open(h *seccompnotif.Held) {
 	if d.letThrough(h) {
 		return
 	}
-	set := d.set.Load()
-	d.engine.OpenHeld(h, d.judge(h.Call()), func(o *onbehalf.Opened) {
-		d.mu.RLock()
-		defer d.mu.RUnlock()
-		if d.set.Load() != set {
-			o.Again(d.judge(h.Call()))
-		}
-		d.answer(h, o.Action)
+	set, judge := d.set.Load(), d.judge(h.Call())
+	d.engine.OpenHeld(h, judge, func(o *onbehalf.Opened) {
+		_, err := h.AnswerUnder(d.mu.RLocker(), func() (seccompnotif.Action, bool) {
+			if d.set.Load() != set {
+				o.Again(judge)
+			}
+			return o.Action, true
+		})
+		d.check(err)
 	})
 }
 
 // letThrough lets a call through if nothing is denied.
 func (d *DeniedPaths) letThrough(h *seccompnotif.Held) bool {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
 	if !d.set.Load().empty() {
 		return false
 	}
-	d.answer(h, seccompnotif.Continue()) // safe: nothing that the guest can change was looked at
-	return true
+	answered, err := h.AnswerUnder(d.mu.RLocker(), func() (seccompnotif.Action, bool) {
+		// Safe: nothing that the guest can change was looked at.
+		return seccompnotif.Continue(), d.set.Load().empty()
+	})
+	d.check(err)
+	return answered
 }
 
 // change answers any other call.
@@ -160,8 +163,9 @@ func (d *DeniedPaths) change(h *seccompnotif.Held) {
 	})
 }
 
-func (d *DeniedPaths) answer(h *seccompnotif.Held, a seccompnotif.Action) {
-	if err := h.Answer(a); err != nil && d.config.Log != nil {
+// check reports an answer that was refused, which none should be.
+func (d *DeniedPaths) check(err error) {
+	if err != nil && d.config.Log != nil {
 		d.config.Log("denied paths: %v", err)
 	}
 }

@@ -19,6 +19,7 @@ type Call struct {
 	listener *listener
 	index    *processIndex
 	tracer   *tracer // nil without
+	admitted bool    // its answer has passed the barrier
 	frozen   bool    // its arguments are being judged, while nobody may write to a guest's memory
 	n        rawNotification
 	received time.Duration // by the supervisor's clock

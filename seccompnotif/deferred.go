@@ -130,6 +130,25 @@ func (h *Held) Answer(a Action) error {
 	return nil
 }
 
+// AnswerUnder is [Held.Answer] with what decide returns, which is called, and acted on, while lock is locked: whoever locks it otherwise
+// knows that no answer is on its way that was decided before. If decide does not want to answer, the call stays held, and AnswerUnder
+// returns false. While tasks are stopped for an execve (see [JudgeExec]) answers have to wait; this one waits without the lock.
+//
+// decide must neither read nor write the guest's memory.
+func (h *Held) AnswerUnder(lock sync.Locker, decide func() (Action, bool)) (bool, error) {
+	t := h.supervisor.tracer
+	t.pass()
+	defer t.passed()
+	lock.Lock()
+	defer lock.Unlock()
+	a, answer := decide()
+	if !answer {
+		return false, nil
+	}
+	h.call.admitted = true
+	return true, h.Answer(a)
+}
+
 // claim returns true to the first who answers.
 func (h *Held) claim() bool {
 	h.mu.Lock()

@@ -206,3 +206,32 @@ func TestCloseWhileHeld(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAnswerUnder: what is answered is decided with the lock, and may be left for later.
+func TestAnswerUnder(t *testing.T) {
+	v := startVictim(t, notified)
+	var lock sync.Mutex
+	supervise(t, v, handle(callA, func(c *Call) Action {
+		return Hold(func(h *Held) {
+			answered, err := h.AnswerUnder(&lock, func() (Action, bool) {
+				if lock.TryLock() {
+					t.Error("the lock is not locked")
+				}
+				return Return(5), c.Arg(0) == 1
+			})
+			if answered != (c.Arg(0) == 1) || err != nil {
+				t.Errorf("answered %v, %v", answered, err)
+			}
+			if !lock.TryLock() {
+				t.Error("the lock stays locked")
+			} else {
+				lock.Unlock()
+			}
+			if err := h.Answer(Return(6)); (err != nil) != answered {
+				t.Errorf("a second answer: %v", err)
+			}
+		})
+	}))
+	expect(t, v.syscall(callA, 1), 5, 0)
+	expect(t, v.syscall(callA, 2), 6, 0)
+}

@@ -58,9 +58,11 @@ func (s *Supervisor) failAs(c *Call, e unix.Errno, as ending) {
 
 // send answers the notification, and counts that. That its task is gone is not an error.
 func (s *Supervisor) send(c *Call, r rawResponse, as ending) {
-	s.tracer.pass()
+	if !c.admitted {
+		s.tracer.pass()
+		defer s.tracer.passed()
+	}
 	s.sendNow(c, r, as)
-	s.tracer.passed()
 }
 
 // deliver sends the answer and tells whether the guest got it.
@@ -108,8 +110,10 @@ func (s *Supervisor) injectAndAnswer(c *Call, m *moreAction) {
 
 // inject puts a descriptor into the guest, when no task is stopped for an execve.
 func (s *Supervisor) inject(c *Call, a addFD) (int, error) {
-	s.tracer.pass()
-	defer s.tracer.passed()
+	if !c.admitted {
+		s.tracer.pass()
+		defer s.tracer.passed()
+	}
 	return c.listener.addFD(a)
 }
 
