@@ -62,19 +62,17 @@ func (g *guest) waitInside(tid int, call string) {
 // await waits until something is so.
 func (g *guest) await(what string, is func() bool) {
 	g.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); !is(); runtime.Gosched() {
 		if time.Now().After(deadline) {
-			g.t.Fatalf("not so after 10 s: %s", what)
+			g.t.Fatalf("not so after a minute: %s", what)
 		}
 	}
 }
 
 // TestManyConnects has many threads of a guest wait for connections that nobody answers, and one connect meanwhile. What waits
-// takes no thread of the supervisor's, and ends with what TCP says when it gives up.
+// takes no thread of the supervisor's.
 func TestManyConnects(t *testing.T) {
 	n := newNetwork(t)
-	// TCP gives up after 1 + 2 seconds instead of 130.
-	n.do(t, func() error { return os.WriteFile("/proc/sys/net/ipv4/tcp_syn_retries", []byte("1"), 0) })
 	quick := n.listen(t, "tcp", "10.1.0.1:0")
 	before := threads(t)
 	const count = 500
@@ -89,26 +87,20 @@ func TestManyConnects(t *testing.T) {
 	if g.hear(&r); r.Errno != 0 || quick.next() != "quick" {
 		t.Errorf("the quick connect: %+v", r)
 	}
-	var tally map[string]int
-	if g.hear(&tally); tally[unix.ETIMEDOUT.Error()] != count {
-		t.Errorf("the slow connects: %v", tally)
-	}
+	g.end()
+	g.await("the calls of a killed guest are not parked any more", func() bool { return g.egress.lot.size() == 0 })
 }
 
-// TestLotIsFull parks one call more than there is room for.
+// TestLotIsFull parks one call more than there is room for. The others end with what TCP says when it gives up.
 func TestLotIsFull(t *testing.T) {
 	n := newNetwork(t)
-	n.do(t, func() error { return os.WriteFile("/proc/sys/net/ipv4/tcp_syn_retries", []byte("1"), 0) })
-	quick := n.listen(t, "tcp", "10.1.0.1:0")
-	const room = 10
-	args := map[string]any{"Slow": lostAddr, "Quick": quick.addr.String(), "Count": room + 1}
+	// That is after 1 + 2 + 4 seconds instead of 130.
+	n.do(t, func() error { return os.WriteFile("/proc/sys/net/ipv4/tcp_syn_retries", []byte("2"), 0) })
+	const room = 4
+	args := map[string]any{"Slow": lostAddr, "Count": room + 1}
 	g := n.start(t, policy(t, "10.0.0.0/8", ""), "many connects", guestOptions{args: args, parked: room})
 	g.await("all calls are parked", func() bool { return g.egress.lot.size() == room })
-	g.say("the quick one")
-	var r outcome
-	if g.hear(&r); r.Errno != 0 || quick.next() != "quick" {
-		t.Errorf("the quick connect: %+v", r)
-	}
+	g.say("no quick one")
 	var tally map[string]int
 	if g.hear(&tally); tally[unix.ETIMEDOUT.Error()] != room || tally[unix.EAGAIN.Error()] != 1 {
 		t.Errorf("the slow connects: %v", tally)

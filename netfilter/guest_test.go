@@ -409,7 +409,7 @@ func (n *network) listen(t testing.TB, network, addr string) *server {
 // next waits for the next datagram, or for the next connection and all that is sent over it.
 func (s *server) next() string {
 	s.t.Helper()
-	deadline := time.Now().Add(10 * time.Second) // so that a failing test ends
+	deadline := time.Now().Add(time.Minute) // so that a failing test ends
 	if s.udp != nil {
 		_ = s.udp.SetReadDeadline(deadline)
 		b := make([]byte, 65536)

@@ -141,7 +141,7 @@ func slowConnect(me *self) any {
 	return r
 }
 
-// manyConnects makes many blocking connections to one address, and when all are under way one to another.
+// manyConnects makes many blocking connections to one address, and when all are under way perhaps one to another.
 func manyConnects(me *self) any {
 	var args struct {
 		Slow, Quick string
@@ -162,7 +162,9 @@ func manyConnects(me *self) any {
 		}()
 	}
 	me.wait()
-	me.tell(attempt{Call: "connect", Type: unix.SOCK_STREAM, To: args.Quick, Data: "quick"}.make())
+	if args.Quick != "" {
+		me.tell(attempt{Call: "connect", Type: unix.SOCK_STREAM, To: args.Quick, Data: "quick"}.make())
+	}
 	tally := map[string]int{}
 	for range args.Count {
 		tally[(<-results).Error()]++
