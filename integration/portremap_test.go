@@ -98,6 +98,14 @@ func TestPolicyPortRemap(t *testing.T) {
 			if text := r.must(t, "inspect", second.id); !strings.Contains(text, fmt.Sprintf("0.0.0.0:80  is port %d outside", real)) {
 				t.Errorf("inspect: %s", text)
 			}
+			// What it says of itself inside.
+			for _, way := range []string{"netstat -ltn", "cat /proc/net/tcp", "cat /proc/self/net/tcp", "cat /proc/1/net/tcp"} {
+				listening := second.shell(t, way).stdout
+				if hex := fmt.Sprintf(":%04X ", real); strings.Contains(listening, fmt.Sprintf(":%d ", real)) || strings.Contains(listening, hex) ||
+					!strings.Contains(listening, ":80 ") && !strings.Contains(listening, ":0050 ") {
+					t.Errorf("%s: %s", way, listening)
+				}
+			}
 			r.must(t, "kill", second.id, "KILL")
 			second.wait(t)
 			var event struct {

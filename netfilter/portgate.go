@@ -24,12 +24,25 @@ func PortNotifications() []seccompnotif.Notification {
 	}
 }
 
-// PortDenials returns what would bind TCP ports past a [PortSpace]: MPTCP sockets (EPROTONOSUPPORT, upon which programs make TCP
-// ones) and io_uring (ENOSYS).
+// ViewNotifications returns the uses of system calls by which the tables of TCP sockets are read: opens for reading.
+func ViewNotifications() []seccompnotif.Notification {
+	reads := func(flags int) []seccompnotif.Match {
+		const others = unix.O_ACCMODE | unix.O_CREAT | unix.O_DIRECTORY | unix.O_PATH
+		return []seccompnotif.Match{{Arg: flags, Op: seccompnotif.MaskedEqual, Mask: others, Value: unix.O_RDONLY}}
+	}
+	return []seccompnotif.Notification{{Syscall: "openat", When: reads(2)}, {Syscall: "open", When: reads(1)}}
+}
+
+// PortDenials returns what would bind TCP ports, or tell of them, past a [PortSpace]: MPTCP sockets (EPROTONOSUPPORT, upon which
+// programs make TCP ones), io_uring (ENOSYS), and the netlink sockets with which ss(8) lists sockets (EPROTONOSUPPORT, upon which
+// it reads /proc/net).
 func PortDenials() []seccompnotif.Denial {
 	var denials []seccompnotif.Denial
 	for _, family := range []uint64{unix.AF_INET, unix.AF_INET6} {
 		denials = append(denials, seccompnotif.Denial{Syscall: "socket", Errno: unix.EPROTONOSUPPORT, When: []seccompnotif.Match{equal(0, family), equal(2, unix.IPPROTO_MPTCP)}})
 	}
+	denials = append(denials, seccompnotif.Denial{
+		Syscall: "socket", Errno: unix.EPROTONOSUPPORT, When: []seccompnotif.Match{equal(0, unix.AF_NETLINK), equal(2, unix.NETLINK_SOCK_DIAG)},
+	})
 	return append(denials, ringDenials()...)
 }

@@ -486,6 +486,19 @@ func TestPortSpaceView(t *testing.T) {
 	}
 }
 
+func TestViewedFile(t *testing.T) {
+	for name, want := range map[string]string{
+		"/proc/net/tcp": "net/tcp", "/proc/net/tcp6": "net/tcp6", "/proc//net/./tcp": "net/tcp", "/proc/self/net/tcp": "net/tcp",
+		"/proc/thread-self/net/tcp6": "net/tcp6", "/proc/17/net/tcp": "net/tcp", "/proc/17/task/18/net/tcp": "net/tcp",
+		"/proc/net/udp": "", "/proc/net": "", "/proc/tcp": "", "/proc": "", "": "", "tcp": "", "/proc/x/net/tcp": "", "/tmp/proc/net/tcp": "",
+		"/proc/net/tcp/tcp": "", "/proc/self/task/x/net/tcp": "", "/proc/self/fd/net/tcp": "", "/proc/net/../net/tcp": "net/tcp",
+	} {
+		if got, ok := viewedFile(name); got != want || ok != (want != "") {
+			t.Errorf("%q is %q, %v", name, got, ok)
+		}
+	}
+}
+
 func TestLocalAddresses(t *testing.T) {
 	trie := []byte("Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.7.0.0\n        /16 host LOCAL\n" +
 		"     |-- 192.0.2.2\n        /32 host LOCAL\n     |-- 192.0.2.255\n        /32 link BROADCAST\n")

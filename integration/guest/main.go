@@ -15,6 +15,7 @@ import (
 var verbs = map[string]func(args []string) (string, error){
 	"network":   network,
 	"socket":    socket,
+	"fetch":     fetch,
 	"listen":    listen,
 	"overwrite": overwriteRuntime,
 	"attack":    attack,

@@ -62,6 +62,9 @@ func (m *Monitor) newSupervisor() error {
 			return err
 		}
 		register(m.ports.Handlers())
+		if p.PortViews() {
+			register(m.ports.ViewHandlers())
+		}
 	}
 	if network := p.Egress(); remap || len(network.Notifications()) > 0 {
 		var err error

@@ -11,10 +11,16 @@ func (p *Plan) planPorts() {
 	}
 	p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, netfilter.PortNotifications()...)
 	p.Overlay.Deny = append(p.Overlay.Deny, netfilter.PortDenials()...)
+	if p.PortViews() {
+		p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, netfilter.ViewNotifications()...)
+	}
 }
+
+// PortViews says whether the container sees its own ports in /proc/net. With an agent, which has opens looked at by itself, it does not.
+func (p *Plan) PortViews() bool { return p.Policy.Network.PortRemap && p.Agent == nil }
 
 func (p *Plan) explainPorts() {
 	if p.Policy.Network.PortRemap {
-		p.note(keyRemap, string(netfilter.BySupervisor), "a TCP port that somebody else has becomes another one, and the container does not notice")
+		p.note(keyRemap, string(netfilter.BySupervisor), "a TCP port that somebody else has becomes another one outside; bind, listen, connect and what names ports are trapped, and opens for reading")
 	}
 }

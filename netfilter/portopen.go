@@ -1,0 +1,104 @@
+package netfilter
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
+)
+
+// maxViewPath is longer than any path that [viewedFile] knows, the end included.
+const maxViewPath = 64
+
+// maxTable bounds a table that is rewritten, in bytes. The kernel's own is as long as there are sockets.
+const maxTable = 64 << 20
+
+// ViewHandlers returns the handlers of [ViewNotifications]: who opens /proc/net/tcp gets what [PortSpace.View] makes of it.
+func (p *PortSpace) ViewHandlers() map[int]seccompnotif.Handler {
+	handlers := map[int]seccompnotif.Handler{
+		unix.SYS_OPENAT: seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action { return p.open(c, c.Arg(1)) }),
+	}
+	if nr, present, _ := seccompnotif.SyscallNumber("open"); present {
+		handlers[nr] = seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action { return p.open(c, c.Arg(0)) })
+	}
+	return handlers
+}
+
+// open answers an open whose path lies at addr. It looks at the path in the guest's memory and lets others continue, which is safe
+// because it protects nothing: a guest that changes the path meanwhile gets to see the ports as they are outside.
+func (p *PortSpace) open(c *seccompnotif.Call, addr uint64) seccompnotif.Action {
+	if !p.remaps() {
+		return seccompnotif.Continue() // safe, as above
+	}
+	name, err := c.ReadString(addr, maxViewPath)
+	if err != nil {
+		return seccompnotif.Continue() // safe, as above
+	}
+	file, ok := viewedFile(name)
+	if !ok {
+		return seccompnotif.Continue() // safe, as above
+	}
+	return seccompnotif.Defer(func() seccompnotif.Action {
+		text, ok := p.table(c, file)
+		if !ok {
+			return seccompnotif.Continue() // safe, as above
+		}
+		return seccompnotif.InjectBytes(p.View(c, text))
+	})
+}
+
+// viewedFile tells whether a path means one of the tables of TCP sockets, as /proc/net and /proc/PID/net have them, and returns its
+// name in the directory of a process.
+func viewedFile(name string) (file string, ok bool) {
+	rest, ok := strings.CutPrefix(path.Clean(name), "/proc/")
+	if !ok {
+		return "", false
+	}
+	dir, file := path.Split(rest)
+	parts := strings.Split(strings.TrimSuffix(dir, "/"), "/")
+	switch {
+	case file != "tcp" && file != "tcp6" || parts[len(parts)-1] != "net":
+		return "", false
+	case len(parts) == 1: // /proc/net
+	case len(parts) == 2 && (parts[0] == "self" || parts[0] == "thread-self" || isPID(parts[0])):
+	case len(parts) == 4 && (parts[0] == "self" || isPID(parts[0])) && parts[1] == "task" && isPID(parts[2]):
+	default:
+		return "", false
+	}
+	return "net/" + file, true
+}
+
+func isPID(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }
+
+// table reads a file of the caller's own directory in the procfs that it sees, with its own permissions. False means that there is none
+// such for it to read.
+func (p *PortSpace) table(c *seccompnotif.Call, file string) (text []byte, ok bool) {
+	id, err := p.host.Identity(c)
+	if err != nil {
+		return nil, false
+	}
+	fd := -1
+	// In the guest's root the supervisor is not who self is.
+	name := fmt.Sprintf("/proc/%d/%s", id.NSTGID, file)
+	errno, err := p.host.AsGuest(c, true, func() unix.Errno {
+		opened, err := unix.Open(name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		fd = opened
+		return errnoOf(err, 0)
+	})
+	if err != nil || errno != 0 {
+		return nil, false
+	}
+	opened := os.NewFile(uintptr(fd), name)
+	defer opened.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil || st.Type != unix.PROC_SUPER_MAGIC {
+		return nil, false
+	}
+	text, err = io.ReadAll(io.LimitReader(opened, maxTable))
+	return text, err == nil
+}
