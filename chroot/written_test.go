@@ -110,7 +110,7 @@ func TestWrittenFileOnOlderKernels(t *testing.T) {
 				}
 			}
 		}
-		b.want(readHosts+"ls /; while read -r id parent device root point rest; do case $point in /|/etc/hosts) echo $point;; esac; done </proc/self/mountinfo; pwd", seen+"\nbin\ndata\ndev\netc\nproc\nsys\ntmp\n/\n/etc/hosts\n/")
+		b.want(readHosts+"ls /; cat /proc/self/mountinfo | while read -r id parent device root point rest; do case $point in /|/etc/hosts) echo $point;; esac; done; pwd", seen+"\nbin\ndata\ndev\netc\nproc\nsys\ntmp\n/\n/etc/hosts\n/")
 		if last := b.sources.entries[len(b.sources.entries)-1]; last.inside == "" {
 			t.Error("the older way was not taken")
 		}
