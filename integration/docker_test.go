@@ -73,6 +73,7 @@ func TestDocker(t *testing.T) {
 	if ours {
 		t.Run(agentRuntime, func(t *testing.T) {
 			t.Run("policy by profile", func(t *testing.T) { dockerProfile(t, &docker{Daemon: daemon, runtime: agentRuntime}) })
+			t.Run("programs by profile", func(t *testing.T) { dockerProfilePrograms(t, &docker{Daemon: daemon, runtime: agentRuntime}) })
 			t.Run("names by profile", func(t *testing.T) { dockerProfileNames(t, &docker{Daemon: daemon, runtime: agentRuntime}) })
 			t.Run("files by profile", func(t *testing.T) { dockerProfileFiles(t, &docker{Daemon: daemon, runtime: agentRuntime}) })
 		})
@@ -463,6 +464,27 @@ func dockerProfile(t *testing.T, d *docker) {
 	d.once(t, text).expect(t, "served by busybox\nrefused\n")
 	name := d.start(t, "sleep 1000")
 	d.run(t, "exec", name, "sh", "-c", text).expect(t, "served by busybox\nrefused\n")
+}
+
+// Programs of Debian keep to the profile, too, on Docker's bridge and in the network of the host.
+func dockerProfilePrograms(t *testing.T, d *docker) {
+	plain := &docker{Daemon: d.Daemon, runtime: "runc"}
+	server := plain.start(t, "httpd -p 8080 -h /var/www; exec httpd -f -p 9090 -h /var/www")
+	ip := strings.TrimSpace(d.must(t, "inspect", "--format", "{{.NetworkSettings.IPAddress}}", server))
+	plain.once(t, "for i in 1 2 3 4 5 6 7 8 9 10; do wget -q -O - http://"+ip+":9090/index.html && break; usleep 100000; done").expect(t, "served by busybox\n")
+	text := "for port in 8080 9090; do page=http://" + ip + ":$port/index.html; " +
+		"/usr/bin/curl -sf $page >/dev/null && echo curl $port; /usr/bin/wget -q -t 1 -O /dev/null $page && echo wget $port; " +
+		`/usr/bin/python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1])' $page 2>/dev/null && echo python $port; done; true`
+	for _, network := range []string{"bridge", "host"} {
+		flags := []string{"--network", network, "--volume", "/usr:/usr:ro"}
+		for _, libraries := range []string{"/lib", "/lib64"} { // where programs look for the dynamic loader
+			if _, err := os.Stat(libraries); err == nil {
+				flags = append(flags, "--volume", libraries+":"+libraries+":ro")
+			}
+		}
+		plain.once(t, text, flags...).expect(t, "curl 8080\nwget 8080\npython 8080\ncurl 9090\nwget 9090\npython 9090\n")
+		d.once(t, text, flags...).expect(t, "curl 8080\nwget 8080\npython 8080\n")
+	}
 }
 
 // A profile with names gives the container a hosts file that has what Docker's has besides: the container's own name.
