@@ -1,0 +1,95 @@
+// Package cri tests the runtime as a kubelet meets it: behind containerd 2.x and its CRI plug-in, with real CNI plug-ins. Every case is run with runc
+// as well, which is the control that the case is right about CRI.
+package cri
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sandlock/sandlock-runtime/integration/containerd"
+	"github.com/sandlock/sandlock-runtime/integration/testbundle"
+)
+
+const (
+	// image is a busybox.
+	image = "localhost/busybox:test"
+	// handler is the runtime under test.
+	handler = "sandlock"
+	runc    = "runc"
+)
+
+// daemon is the containerd that all tests share.
+var daemon *containerd.Daemon
+
+func TestMain(m *testing.M) {
+	code, err := runSuite(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "integration/cri:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runSuite(m *testing.M) (code int, err error) {
+	if os.Geteuid() != 0 {
+		return 0, errors.New("these tests start containers and need root")
+	}
+	under, err := filepath.Abs("../../bin/sandlock-runtime")
+	if err != nil {
+		return 0, err
+	}
+	tools, err := filepath.Abs("../../bin/tools")
+	if err != nil {
+		return 0, err
+	}
+	if _, err := os.Stat(filepath.Join(tools, "containerd")); err != nil {
+		return 0, fmt.Errorf("%w (hack/setup --test builds it)", err)
+	}
+	dir, err := os.MkdirTemp("", "sl-cri-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	// Containers with a user namespace walk through it.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return 0, err
+	}
+	root := filepath.Join(dir, "busybox")
+	if err := testbundle.Busybox(root); err != nil {
+		return 0, err
+	}
+	daemon, err = containerd.Start(dir, tools, map[string]string{runc: "runc"}, func(file string) error {
+		// As an operator would.
+		out, err := exec.Command(under, "install", "containerd", "--file", file, "--name", handler).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("install containerd: %w: %s", err, out)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, daemon.Stop()) }()
+	if err := daemon.Import(root, image, "/bin/sh"); err != nil {
+		return 0, err
+	}
+	if err := daemon.Import(root, containerd.PauseImage, "/bin/sleep", "1000000"); err != nil {
+		return 0, err
+	}
+	kube, err = newKubelet(daemon.Socket())
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := kube.waitForNetwork(ctx); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
+}
