@@ -37,6 +37,9 @@ func TestPolicyAgentVerdicts(t *testing.T) {
 		{"openat2", "guest open openat2 /etc/hostname", all, 0, "opened"},
 		{"open", "guest open open /etc/hostname", marked, 0, "opened"},
 		{"creat", "guest open creat /tmp/x", all, 0, "opened"},
+		{"bind", "guest bind tcp 127.0.0.1:7000", all, 0, "bound"},
+		{"bind", "guest bind udp 127.0.0.1:80", all, 0, "bound"},
+		{"bind", "guest bind unix /tmp/socket", all, 0, "bound"},
 		{"execveat", "guest exec execveat /bin/echo done", all, 0, "done"},
 		// The first program is the guest itself.
 		{"execve", "guest exec execve /bin/echo done", program, 1, "done"},
@@ -45,7 +48,7 @@ func TestPolicyAgentVerdicts(t *testing.T) {
 			continue // there are no such calls
 		}
 		for verdict, errno := range map[string]string{deny: "EPERM", deny + `,"errno":"EXDEV"`: "EXDEV"} {
-			t.Run(c.call+" "+errno, func(t *testing.T) {
+			t.Run(c.script+" "+errno, func(t *testing.T) {
 				seen := 0
 				a := newAgent(t, helloAll, func(e agentEvent) string {
 					if e.Syscall != c.call || !c.ours(e) {

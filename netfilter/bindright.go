@@ -17,7 +17,7 @@ const firstUnprivileged = 1024
 // mayBind tells whether the caller may bind a socket to a port: whether it has CAP_NET_BIND_SERVICE over the socket's network
 // namespace, or anybody may. The kernel cannot be asked, since it would judge the supervisor, or another port. If something cannot
 // be told the caller may not.
-func (p *PortSpace) mayBind(c *seccompnotif.Call, s *socket, port uint16) bool {
+func mayBind(host *seccompnotif.Host, c *seccompnotif.Call, s *socket, port uint16) bool {
 	if port == 0 {
 		return true
 	}
@@ -26,16 +26,16 @@ func (p *PortSpace) mayBind(c *seccompnotif.Call, s *socket, port uint16) bool {
 		return port >= firstUnprivileged
 	}
 	defer unix.Close(int(network))
-	return p.serves(c, int(network)) || port >= unprivilegedStart(int(network))
+	return serves(host, c, int(network)) || port >= unprivilegedStart(int(network))
 }
 
 // serves tells whether the caller has CAP_NET_BIND_SERVICE in the user namespace that a network namespace belongs to.
-func (p *PortSpace) serves(c *seccompnotif.Call, network int) bool {
-	id, err := p.host.Identity(c)
+func serves(host *seccompnotif.Host, c *seccompnotif.Call, network int) bool {
+	id, err := host.Identity(c)
 	if err != nil || id.Effective&(1<<unix.CAP_NET_BIND_SERVICE) == 0 {
 		return false
 	}
-	callers, err := p.host.NamespaceOfCaller(c, "user")
+	callers, err := host.NamespaceOfCaller(c, "user")
 	if err != nil {
 		return false
 	}

@@ -76,6 +76,8 @@ func newDenial(c *seccompnotif.Call, to netip.AddrPort) Denial {
 
 func callName(c *seccompnotif.Call) string {
 	switch c.Syscall() {
+	case unix.SYS_BIND:
+		return "bind"
 	case unix.SYS_CONNECT:
 		return "connect"
 	case unix.SYS_SENDTO:

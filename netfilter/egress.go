@@ -24,6 +24,10 @@ type EgressConfig struct {
 	Gate *seccompnotif.Gate
 	// Ports, if not nil, is the port space of the guest: destinations name its own ports.
 	Ports *PortSpace
+	// Bind is what TCP ports may be bound, where the gate is to be asked about bind(2). Confine puts the calling thread under the Landlock
+	// rules that the guest is under; nil if there are none.
+	Bind    BindPolicy
+	Confine func() error
 }
 
 // Egress judges and carries out the calls of [Policy.Notifications]. It is safe for concurrent use.
@@ -35,6 +39,8 @@ type Egress struct {
 	abstract bool
 	gate     *seccompnotif.Gate
 	live     live
+	binds    BindPolicy
+	confine  func() error
 	ports    *PortSpace
 	// asIssued tells that calls may go on as they were issued, because the kernel alone holds the policy up: whatever they turn into
 	// meanwhile is no more than if they had not been notified. Only where a port has another name outside are they carried out.
@@ -50,7 +56,7 @@ func NewEgress(config EgressConfig) (*Egress, error) {
 	}
 	e := &Egress{
 		policy: config.Policy, denials: config.Denials, host: host, lot: newLot(host), abstract: config.SharedAbstract, gate: config.Gate,
-		ports: config.Ports, asIssued: !config.Policy.NeedsSupervisor(),
+		ports: config.Ports, binds: config.Bind, confine: config.Confine, asIssued: !config.Policy.NeedsSupervisor(),
 	}
 	e.live.begin(config.Policy)
 	return e, nil
@@ -62,14 +68,19 @@ func (e *Egress) Close() error {
 	return e.host.Close()
 }
 
-// Handlers returns the handler of each system call, by its number, to be put into a [seccompnotif.Table].
+// Handlers returns the handler of each system call, by its number, to be put into a [seccompnotif.Table]. It has one for bind(2) if the gate
+// wants to be asked about that.
 func (e *Egress) Handlers() map[int]seccompnotif.Handler {
-	return map[int]seccompnotif.Handler{
+	handlers := map[int]seccompnotif.Handler{
 		unix.SYS_CONNECT:  seccompnotif.HandlerFunc(e.connect),
 		unix.SYS_SENDTO:   seccompnotif.HandlerFunc(e.sendto),
 		unix.SYS_SENDMSG:  seccompnotif.HandlerFunc(e.sendmsg),
 		unix.SYS_SENDMMSG: seccompnotif.HandlerFunc(e.sendmmsg),
 	}
+	if e.gate.Wants(unix.SYS_BIND) { // in place of the port space's own
+		handlers[unix.SYS_BIND] = seccompnotif.HandlerFunc(e.bind)
+	}
+	return handlers
 }
 
 // Register adds the handlers to a table under construction.

@@ -38,6 +38,7 @@ type guestStart struct {
 	Ports    bool // a port space of its own
 	Args     json.RawMessage
 	Watched  bool // which the policy's JSON form does not tell
+	Asked    bool // bind is notified
 }
 
 func TestMain(m *testing.M) {
@@ -95,6 +96,9 @@ func guestMain(text string) error {
 	overlay := seccompnotif.Overlay{
 		NotifyWhen: append(start.Policy.Notifications(), start.Bind.Notifications()...), Deny: append(start.Policy.Denials(), start.Bind.Denials()...),
 	}
+	if start.Asked {
+		overlay.Notify = append(overlay.Notify, "bind")
+	}
 	if start.Ports {
 		overlay.NotifyWhen = append(overlay.NotifyWhen, PortNotifications()...)
 		overlay.Deny = append(overlay.Deny, PortDenials()...)
@@ -151,6 +155,7 @@ type guestOptions struct {
 	quiet    bool                         // no record of denials
 	denials  DenialLog                    // in place of the record that denied returns
 	asked    seccompnotif.Subscriber      // is asked about what the policy allows
+	confine  func() error                 // puts threads under what the guest is confined by
 	change   func(*Egress)                // changes the policy before the guest goes on
 	parked   int                          // calls that may be parked at a time; 0 = as many as usual
 	ports    *PortSpace                   // nil: none of its own
@@ -163,7 +168,7 @@ func (n *network) start(t testing.TB, p Policy, scenario string, o guestOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(guestStart{scenario, p, o.bind, o.ports != nil, args, p.watched})
+	text, err := json.Marshal(guestStart{scenario, p, o.bind, o.ports != nil, args, p.watched, o.asked != nil})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,8 +215,9 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 	if o.quiet || o.denials != nil {
 		config.Denials = o.denials
 	}
+	config.Bind, config.Confine = o.bind, o.confine
 	if o.asked != nil {
-		config.Gate, err = seccompnotif.NewGate(seccompnotif.GateConfig{Subscriber: o.asked, Syscalls: p.Notified(), Log: g.t.Logf})
+		config.Gate, err = seccompnotif.NewGate(seccompnotif.GateConfig{Subscriber: o.asked, Syscalls: append(p.Notified(), "bind"), Log: g.t.Logf})
 		if err != nil {
 			g.t.Fatal(err)
 		}

@@ -142,7 +142,7 @@ func (p *PortSpace) bindTCP(c *seccompnotif.Call, s *socket, sa []byte) unix.Err
 	if errno := p.mayUse(c, s, "bind", to); errno != 0 {
 		return errno
 	}
-	if !p.mayBind(c, s, to.Port()) {
+	if !mayBind(p.host, c, s, to.Port()) {
 		return unix.EACCES
 	}
 	p.mu.Lock()

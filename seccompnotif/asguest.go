@@ -59,6 +59,23 @@ func (p place) close() {
 // another user namespace, where they mean less than here. Not taken on are the guest's process id, its Landlock domain and its
 // LSM label: no thread can.
 func (h *Host) AsGuest(c *Call, inPlace bool, f func() unix.Errno) (unix.Errno, error) {
+	return h.asGuest(c, inPlace, nil, f)
+}
+
+// AsConfinedGuest is [Host.AsGuest] in the guest's place, and with its umask, on a thread that confine, unless nil, has put under what confines the
+// guest beyond its identity, such as Landlock rules. confine may open files by path.
+func (h *Host) AsConfinedGuest(c *Call, confine func() error, f func() unix.Errno) (unix.Errno, error) {
+	id, err := h.Identity(c)
+	if err != nil {
+		return 0, err
+	}
+	return h.asGuest(c, true, confine, func() unix.Errno {
+		unix.Umask(int(id.Umask)) // of this thread, which has a file system context of its own by now
+		return f()
+	})
+}
+
+func (h *Host) asGuest(c *Call, inPlace bool, confine func() error, f func() unix.Errno) (unix.Errno, error) {
 	id, err := h.Identity(c)
 	if err != nil {
 		return 0, err
@@ -84,6 +101,12 @@ func (h *Host) AsGuest(c *Call, inPlace bool, f func() unix.Errno) (unix.Errno, 
 	done := make(chan outcome, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
+		if confine != nil {
+			if err := confine(); err != nil {
+				done <- outcome{err: err}
+				return
+			}
+		}
 		if inPlace {
 			if err := at.enter(); err != nil {
 				done <- outcome{err: err}

@@ -29,6 +29,7 @@ var eventCalls = [...]EventCall{
 	{Name: "sendto", Category: Network, Held: true, OnBehalf: true, When: []Match{{Arg: 4, Op: NotEqual, Value: 0, Wide: true}}},
 	{Name: "sendmsg", Category: Network, Held: true, OnBehalf: true},
 	{Name: "sendmmsg", Category: Network, Held: true, OnBehalf: true},
+	{Name: "bind", Category: Network, Held: true, OnBehalf: true},
 	{Name: "socket", Category: Network},
 	{Name: "listen", Category: Network},
 

@@ -58,7 +58,7 @@ func allNames() (names []string) {
 }
 
 // gated starts a victim whose calls s is asked about.
-func gated(t *testing.T, s Subscriber, handlers map[int]Handler, options ...func(*Gate)) (*victim, *Gate) {
+func gated(t testing.TB, s Subscriber, handlers map[int]Handler, options ...func(*Gate)) (*victim, *Gate) {
 	t.Helper()
 	g, err := NewGate(GateConfig{Subscriber: s, Syscalls: allNames(), Log: t.Logf})
 	if err != nil {
@@ -440,4 +440,14 @@ func TestLastHandlers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// BenchmarkHeld has a call wait for the verdict of a function; BenchmarkReported has one told.
+func BenchmarkHeld(b *testing.B)     { benchmarkGate(b, unix.SYS_OPENAT2, allowedErrno) }
+func BenchmarkReported(b *testing.B) { benchmarkGate(b, unix.SYS_MREMAP, unix.EINVAL) }
+
+func benchmarkGate(b *testing.B, nr uintptr, want unix.Errno) {
+	v, _ := gated(b, SubscriberFunc(func(Event) Verdict { return Verdict{Decision: Allow} }), nil)
+	b.ResetTimer()
+	expect(b, v.do(order{NR: nr, Args: [6]uint64{1}, Times: b.N}), 0, want)
 }

@@ -25,7 +25,7 @@ class Conversation(socketserver.StreamRequestHandler):
         """Returns the verdict about a call that waits for one."""
         if event["syscall"] in ("execve", "execveat"):
             print(f"{container}: process {event['guest_pid']} executes {event.get('argv', [])}", flush=True)
-        elif event.get("port") in self.server.refused:
+        elif event["syscall"] != "bind" and event.get("port") in self.server.refused:
             print(f"{container}: refused {event['addr']}:{event['port']}", flush=True)
             return {"verdict": "deny", "errno": "ECONNREFUSED"}
         return {"verdict": "allow"}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"net/netip"
 	"os"
 	"unsafe"
 
@@ -36,6 +38,29 @@ func openFile(args []string) (string, error) {
 		return "", errno
 	}
 	return "opened", unix.Close(int(fd))
+}
+
+// bind binds a socket to an address or a path and prints "bound".
+func bind(args []string) (string, error) {
+	kind, at := args[0], args[1]
+	var fd int
+	var err error
+	var address unix.Sockaddr
+	if kind == "unix" {
+		fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		address = &unix.SockaddrUnix{Name: at}
+	} else {
+		to, parseErr := netip.ParseAddrPort(at)
+		if parseErr != nil {
+			return "", parseErr
+		}
+		fd, err = unix.Socket(unix.AF_INET, map[string]int{"tcp": unix.SOCK_STREAM, "udp": unix.SOCK_DGRAM}[kind], 0)
+		address = &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+	}
+	if err != nil {
+		return "", err
+	}
+	return "bound", errors.Join(unix.Bind(fd, address), unix.Close(fd))
 }
 
 // execute replaces the guest by another program, by one of the calls that do.

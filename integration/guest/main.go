@@ -23,6 +23,7 @@ var verbs = map[string]func(args []string) (string, error){
 	"queue":     queue,
 	"reap":      reap,
 	"open":      openFile,
+	"bind":      bind,
 	"exec":      execute,
 }
 

@@ -61,7 +61,11 @@ func (m *Monitor) newSupervisor() error {
 		if m.ports, err = netfilter.NewPortSpace(netfilter.PortSpaceConfig{Bind: p.Bind, Denials: m.request.Denials, Told: m.remapped}); err != nil {
 			return err
 		}
-		register(m.ports.Handlers())
+		handlers := m.ports.Handlers()
+		if m.gate.Wants(unix.SYS_BIND) {
+			delete(handlers, unix.SYS_BIND) // the egress has one that asks first
+		}
+		register(handlers)
 		if p.PortViews() {
 			register(m.ports.ViewHandlers())
 		}
@@ -69,7 +73,7 @@ func (m *Monitor) newSupervisor() error {
 	if network := p.Egress(); remap || len(network.Notifications()) > 0 {
 		var err error
 		m.egress, err = netfilter.NewEgress(netfilter.EgressConfig{
-			Policy: network, Denials: m.request.Denials, Gate: m.gate, Ports: m.ports,
+			Policy: network, Denials: m.request.Denials, Gate: m.gate, Ports: m.ports, Bind: p.Bind, Confine: m.confine,
 			SharedAbstract: !p.Namespaces.Has(specs.NetworkNamespace) && !scoped(p),
 		})
 		if err != nil {

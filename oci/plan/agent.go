@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sandlock/sandlock-runtime/chroot"
 	"github.com/sandlock/sandlock-runtime/netfilter"
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
@@ -98,7 +96,7 @@ func (p *Plan) events() {
 		p.Overlay.Deny = append(p.Overlay.Deny, chroot.DeniedDenials()...)
 	}
 	for _, call := range p.Agent.wants() {
-		if !call.OnBehalf { // those are the egress policy's
+		if !call.OnBehalf || call.Name == "bind" { // the others are the egress policy's
 			p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, seccompnotif.Notification{Syscall: call.Name, When: call.When})
 		}
 	}
@@ -113,7 +111,7 @@ func (p *Plan) events() {
 	p.Overlay.Deny = append(p.Overlay.Deny, seccompnotif.CreationDenials()...)
 	if p.Agent.Argv || p.Agent.DenyPaths {
 		// What is submitted is done by the kernel, whoever is stopped: it would write to arguments and paths that have been judged.
-		p.Overlay.Deny = append(p.Overlay.Deny, seccompnotif.Denial{Syscall: "io_setup", Errno: unix.ENOSYS})
+		p.Overlay.Deny = append(p.Overlay.Deny, seccompnotif.GroupDenials(seccompnotif.GroupAIO)...)
 	}
 }
 

@@ -519,3 +519,24 @@ func FuzzLine(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkJudge asks an agent that allows everything at once.
+func BenchmarkJudge(b *testing.B) {
+	c, a, _ := talk(b, nil)
+	go func() {
+		for a.in.Scan() {
+			var e event
+			if err := json.Unmarshal(a.in.Bytes(), &e); err != nil {
+				b.Error(err)
+			}
+			a.say(`{"type":"verdict","id":%d,"verdict":"allow"}`, e.ID)
+		}
+	}()
+	var id uint64
+	for b.Loop() {
+		id++
+		if _, err := c.Judge(b.Context(), seccompnotif.Event{ID: id, Syscall: "connect", Details: seccompnotif.Details{Addr: netip.MustParseAddrPort("10.0.0.1:443")}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

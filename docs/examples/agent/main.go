@@ -5,7 +5,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"log"
@@ -14,7 +13,7 @@ import (
 	"slices"
 )
 
-type event struct {
+type message struct {
 	Type      string   `json:"type"` // hello, event or changed
 	Container string   `json:"container"`
 	ID        uint64   `json:"id"`
@@ -26,42 +25,29 @@ type event struct {
 	Argv      []string `json:"argv"`
 }
 
-type verdict struct {
-	Type    string `json:"type"`
-	ID      uint64 `json:"id"`
-	Verdict string `json:"verdict"`
-	Errno   string `json:"errno,omitempty"`
-}
-
-// serve talks to one container's monitor until the container has ended.
+// serve talks to one container's monitor until the container has ended. When it returns, the container's calls are denied.
 func serve(conn net.Conn, refused []string) {
 	defer conn.Close()
 	fmt.Fprintln(conn, `{"type":"hello","version":1,"categories":["network"],"syscalls":["execve"]}`)
 	var container string
-	lines, out := bufio.NewReader(conn), json.NewEncoder(conn)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if err != nil {
+	for in, out := json.NewDecoder(conn), json.NewEncoder(conn); ; {
+		var m message
+		if err := in.Decode(&m); err != nil {
 			return
 		}
-		var e event
-		if err := json.Unmarshal(line, &e); err != nil {
-			log.Print(err)
-			return // from now on the container's calls are denied
+		if m.Type == "hello" {
+			container = m.Container
 		}
-		if e.Type == "hello" {
-			container = e.Container
-		}
-		if e.Type != "event" || !e.Held {
+		if m.Type != "event" || !m.Held {
 			continue // nobody waits
 		}
-		answer := verdict{Type: "verdict", ID: e.ID, Verdict: "allow"}
+		answer := map[string]any{"type": "verdict", "id": m.ID, "verdict": "allow"}
 		switch {
-		case e.Syscall == "execve" || e.Syscall == "execveat":
-			fmt.Printf("%s: process %d executes %q\n", container, e.GuestPID, e.Argv)
-		case slices.Contains(refused, fmt.Sprint(e.Port)):
-			fmt.Printf("%s: refused %s:%d\n", container, e.Addr, e.Port)
-			answer.Verdict, answer.Errno = "deny", "ECONNREFUSED"
+		case m.Argv != nil:
+			fmt.Printf("%s: process %d executes %q\n", container, m.GuestPID, m.Argv)
+		case m.Syscall != "bind" && slices.Contains(refused, fmt.Sprint(m.Port)):
+			fmt.Printf("%s: refused %s:%d\n", container, m.Addr, m.Port)
+			answer["verdict"], answer["errno"] = "deny", "ECONNREFUSED"
 		}
 		if err := out.Encode(answer); err != nil {
 			return
@@ -70,9 +56,6 @@ func serve(conn net.Conn, refused []string) {
 }
 
 func main() {
-	if len(os.Args) < 2 {
-		log.Fatal("usage: agent SOCKET [PORT...]")
-	}
 	listener, err := net.Listen("unix", os.Args[1])
 	if err != nil {
 		log.Fatal(err)
