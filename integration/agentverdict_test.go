@@ -127,6 +127,23 @@ func TestPolicyAgentCannotAllow(t *testing.T) {
 	<-a.ended
 }
 
+// TestPolicyAgentBindsUnderRules: what is bound on a container's behalf is under its rules, whatever the agent allows.
+func TestPolicyAgentBindsUnderRules(t *testing.T) {
+	a := newAgent(t, `{"type":"hello","version":1,"syscalls":["bind"]}`, allowAll)
+	b := script(t, "guest bind unix /etc/s; guest bind unix /tmp/s; guest bind tcp 127.0.0.1:7001; guest bind tcp 127.0.0.1:7000; ls /etc/s")
+	for _, dir := range []string{"etc", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(b.root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.annotate("io.sandlock.filesystem.read", "/", "io.sandlock.filesystem.write", "/tmp", "io.sandlock.network.allow_bind", "7000")
+	res := newRuntimeWithAgent(t, a.path).runBundle(t, b)
+	if res.stdout != "EACCES\nbound\nEACCES\nbound\n" {
+		t.Errorf("want only what the rules allow: %v", res)
+	}
+	<-a.ended
+}
+
 // TestPolicyAgentEvents looks at who and what events tell of.
 func TestPolicyAgentEvents(t *testing.T) {
 	a := newAgent(t, helloAll, allowAll)
