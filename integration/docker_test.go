@@ -456,7 +456,7 @@ deny = ["/home"]
 func dockerProfile(t *testing.T, d *docker) {
 	plain := &docker{Daemon: d.Daemon, runtime: "runc"}
 	server := plain.start(t, "httpd -p 8080 -h /var/www; exec httpd -f -p 9090 -h /var/www")
-	ip := strings.TrimSpace(d.must(t, "inspect", "--format", "{{.NetworkSettings.IPAddress}}", server))
+	ip := strings.TrimSpace(d.must(t, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", server))
 	text := "for i in 1 2 3 4 5 6 7 8 9 10; do wget -q -O - http://" + ip + ":8080/index.html && break; usleep 100000; done; " +
 		"wget -q -O - http://" + ip + ":9090/index.html || echo refused"
 	// The same with runc first: without the policy both ports answer.

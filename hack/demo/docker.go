@@ -66,7 +66,7 @@ func inDocker(daemon *dockerd.Daemon, root string) error {
 		"sh", "-c", "httpd -p 8080 -h /var/www; exec httpd -f -p 9090 -h /var/www"); err != nil {
 		return err
 	}
-	ip, err := docker(daemon, "inspect", "--format", "{{.NetworkSettings.IPAddress}}", "server")
+	ip, err := docker(daemon, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "server")
 	if err != nil {
 		return err
 	}
