@@ -4,7 +4,7 @@ import "slices"
 
 // KnownOptions are the mount options that mean something to this package, sorted. All others go to the filesystem as they are.
 func KnownOptions() []string {
-	known := append([]string{"bind", "rbind", "remount", "tmpcopyup"}, ignoredOptions[:]...)
+	known := append([]string{"bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"}, ignoredOptions[:]...)
 	for _, a := range attributeOptions {
 		known = append(known, a.name, "r"+a.name)
 	}

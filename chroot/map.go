@@ -61,6 +61,8 @@ type Entry struct {
 	// Propagation is applied in order. A bind starts as a slave of its source, or in its peer group if the root is shared.
 	Propagation []Propagation `json:"propagation,omitempty"`
 	KeepPeers   bool          `json:"keepPeers,omitempty"` // the bind stays in its source's peer group
+	// IDMap has a bind show other owners than its source has; nil for the same.
+	IDMap *IDMap `json:"idMap,omitempty"`
 
 	Data   []string `json:"data,omitempty"`   // options of the filesystem: "key=value" or "flag"
 	CopyUp bool     `json:"copyUp,omitempty"` // a tmpfs that starts with a copy of what it covers

@@ -10,14 +10,16 @@ import (
 
 // options are a mount's options by what they apply to.
 type options struct {
-	bind, recursive   bool
-	set, clear        Attributes
-	rSet, rClear      Attributes
-	propagation       []Propagation
-	super             []string // flags of the filesystem that mount(2) has bits for
-	data              []string // what only the filesystem knows
-	copyUp            bool
-	remount, idMapped bool
+	bind, recursive bool
+	set, clear      Attributes
+	rSet, rClear    Attributes
+	propagation     []Propagation
+	super           []string // flags of the filesystem that mount(2) has bits for
+	data            []string // what only the filesystem knows
+	copyUp          bool
+	remount         bool
+	idMapped        bool // "idmap" or "ridmap"
+	idMapBeneath    bool // the latter came last
 }
 
 // attributeOptions are the options that mean a flag of one mount, with the attribute they set or clear. With an "r" before
@@ -52,9 +54,6 @@ func parseOptions(list []string) (options, error) {
 		}
 		o.add(option)
 	}
-	if o.idMapped {
-		return o, fmt.Errorf("id-mapped mounts are not supported by this version")
-	}
 	return o, nil
 }
 
@@ -73,7 +72,7 @@ func (o *options) add(option string) {
 		o.copyUp = true
 		return
 	case "idmap", "ridmap":
-		o.idMapped = true
+		o.idMapped, o.idMapBeneath = true, option == "ridmap"
 		return
 	}
 	if slices.Contains(ignoredOptions[:], option) {

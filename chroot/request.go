@@ -130,8 +130,6 @@ func newEntry(r MapRequest, origin string, mount specs.Mount) (Entry, error) {
 		return e, errors.New("a mount cannot take the place of the root")
 	case strings.IndexByte(mount.Destination+mount.Source+mount.Type, 0) >= 0:
 		return e, errors.New("null byte in destination, source or type")
-	case mount.UIDMappings != nil || mount.GIDMappings != nil:
-		return e, errors.New("id-mapped mounts are not supported by this version")
 	}
 	o, err := parseOptions(mount.Options)
 	if err != nil {
@@ -143,6 +141,9 @@ func newEntry(r MapRequest, origin string, mount specs.Mount) (Entry, error) {
 		err = e.bind(r, mount, o)
 	} else {
 		err = e.filesystem(r, o)
+	}
+	if err == nil {
+		e.IDMap, err = newIDMap(r, mount, o)
 	}
 	if err != nil {
 		return e, err

@@ -24,6 +24,8 @@ type Sources struct {
 	empty   int      // a detached read-only directory for masked directories
 	denied  deniedObjects
 
+	userNamespaces map[string]int // by their mappings, for mounts with other owners
+
 	places map[string]place // by destination, or directory of devices and links
 
 	attached int         // entries that Steps has come to
@@ -151,6 +153,9 @@ func (s *Sources) openBind(e Entry, path string) (source, error) {
 	}
 	if err == nil {
 		err = setAttributes(fd, unix.MountAttr{Attr_set: uint64(e.RecursiveSet), Attr_clr: uint64(e.RecursiveClear)}, true)
+	}
+	if err == nil && e.IDMap != nil {
+		err = s.mapIDs(fd, *e.IDMap)
 	}
 	for _, p := range effective(e.Propagation, e.KeepPeers) {
 		if err == nil {

@@ -103,12 +103,12 @@ func TestFeaturesDocument(t *testing.T) {
 	if f.OCIVersionMin != "1.0.0" || f.OCIVersionMax != specs.Version {
 		t.Errorf("versions %s to %s", f.OCIVersionMin, f.OCIVersionMax)
 	}
-	for _, option := range []string{"bind", "rbind", "ro", "rro", "rw", "noexec", "rnoexec", "rprivate", "shared", "tmpcopyup", "nosymfollow"} {
+	for _, option := range []string{"bind", "rbind", "ro", "rro", "rw", "noexec", "rnoexec", "rprivate", "shared", "tmpcopyup", "nosymfollow", "idmap", "ridmap"} {
 		if !slices.Contains(f.MountOptions, option) {
 			t.Errorf("mount option %s is missing", option)
 		}
 	}
-	for _, option := range []string{"idmap", "ridmap", "size=1m", ""} {
+	for _, option := range []string{"size=1m", ""} {
 		if slices.Contains(f.MountOptions, option) {
 			t.Errorf("mount option %q is announced", option)
 		}
@@ -120,7 +120,7 @@ func TestFeaturesDocument(t *testing.T) {
 		t.Errorf("capabilities %q", f.Linux.Capabilities)
 	}
 	for _, off := range []*bool{
-		f.Linux.Selinux.Enabled, f.Linux.IntelRdt.Enabled, f.Linux.MountExtensions.IDMap.Enabled, f.Linux.NetDevices.Enabled,
+		f.Linux.Selinux.Enabled, f.Linux.IntelRdt.Enabled, f.Linux.NetDevices.Enabled,
 	} {
 		if off == nil || *off {
 			t.Error("something is announced that is refused")

@@ -26,6 +26,12 @@ func (v *validator) checkMounts(spec *specs.Spec) error {
 		case !bind && mount.Type == "" && !slices.Contains(mount.Options, "remount"):
 			return missing(at("mounts", i) + ".type")
 		}
+		if err := checkIDMappings(at("mounts", i)+".uidMappings", mount.UIDMappings); err != nil {
+			return err
+		}
+		if err := checkIDMappings(at("mounts", i)+".gidMappings", mount.GIDMappings); err != nil {
+			return err
+		}
 	}
 	return nil
 }

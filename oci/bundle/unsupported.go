@@ -20,20 +20,6 @@ func checkUnsupported(spec *specs.Spec) error {
 			return unsupported(section.field)
 		}
 	}
-	for i := range spec.Mounts {
-		mount := &spec.Mounts[i]
-		switch {
-		case len(mount.UIDMappings) > 0:
-			return unsupported(at("mounts", i) + ".uidMappings")
-		case len(mount.GIDMappings) > 0:
-			return unsupported(at("mounts", i) + ".gidMappings")
-		}
-		for j, option := range mount.Options {
-			if option == "idmap" || option == "ridmap" {
-				return invalid(at(at("mounts", i)+".options", j), "%s: not supported by this version", option)
-			}
-		}
-	}
 	linux := spec.Linux
 	if linux == nil {
 		return nil

@@ -170,11 +170,11 @@ func TestValidateErrors(t *testing.T) {
 		{"mounts[0].source: missing", func(s *specs.Spec) {
 			s.Mounts = []specs.Mount{{Destination: "/x", Options: []string{"rbind"}}}
 		}},
-		{"mounts[0].uidMappings: not supported by this version", func(s *specs.Spec) {
-			s.Mounts = []specs.Mount{{Destination: "/x", UIDMappings: oneToOne}}
+		{"mounts[0].uidMappings[0].size: 0, expected at least 1", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Destination: "/x", Source: "/s", Options: []string{"bind"}, UIDMappings: []specs.LinuxIDMapping{{}}}}
 		}},
-		{"mounts[0].options[1]: ridmap: not supported by this version", func(s *specs.Spec) {
-			s.Mounts = []specs.Mount{{Destination: "/x", Options: []string{"bind", "ridmap"}}}
+		{"mounts[0].gidMappings[1]: container ids overlap those of mounts[0].gidMappings[0]", func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Destination: "/x", Source: "/s", Options: []string{"bind"}, UIDMappings: oneToOne, GIDMappings: append(oneToOne, oneToOne...)}}
 		}},
 
 		{"hooks.poststop[0].path: missing", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{}}} }},
