@@ -59,3 +59,48 @@ func TestPolicyAttackPaths(t *testing.T) {
 		}
 	})
 }
+
+// attackDeniedPaths runs one attack on paths in a container whose agent denies one while it runs.
+func attackDeniedPaths(t *testing.T, name string) attacked {
+	t.Helper()
+	agent := newAgent(t, `{"type":"hello","version":1,"syscalls":[],"deny_paths":true}`, allowAll)
+	r := newRuntimeWithAgent(t, agent.path)
+	stdin, hold, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	b := newEgress(t).attacker(t, "cat /data/secret; read line; "+attackCommand(name)+"; echo end")
+	c := r.startWithStdin(t, withFiles(t, b), stdin)
+	stdin.Close()
+	if before := c.line(t); before != "secret" {
+		t.Errorf("before it is denied, the file says %q", before)
+	}
+	if err := agent.change(`"op":"restrict","deny_path":"/data/secret"`); err != "" {
+		t.Fatal(err)
+	}
+	hold.Close()
+	var output strings.Builder
+	for line := c.line(t); line != "end"; line = c.line(t) {
+		output.WriteString(line + "\n")
+	}
+	return attacked{output: output.String()}
+}
+
+// The same against a path that an agent denies while the container runs: whatever its name, the file is out of reach.
+func TestPolicyAttackDeniedPaths(t *testing.T) {
+	for _, name := range []string{"path-thread", "path-memory", "path-link"} {
+		t.Run(name, func(t *testing.T) {
+			a := attackDeniedPaths(t, name)
+			if passed, refused, breached := a.counts(t); passed == 0 || refused == 0 || breached > 0 {
+				t.Error(a.output)
+			}
+		})
+	}
+	t.Run("names", func(t *testing.T) {
+		a := attackDeniedPaths(t, "path-names")
+		if !strings.HasPrefix(a.output, "path-names: good: good\n") || strings.Contains(a.output, ": secret\n") || strings.Count(a.output, "\n") != 10 {
+			t.Error(a.output)
+		}
+	})
+}
