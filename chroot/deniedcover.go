@@ -83,9 +83,10 @@ func coverAll(proc, object, target int, directory bool, found *pinned) error {
 	if err != nil {
 		return err
 	}
-	places := []int{target}
+	covered := []int{target}
+	var places []int
 	defer func() {
-		for _, fd := range places[1:] {
+		for _, fd := range places {
 			unix.Close(fd)
 		}
 	}()
@@ -93,20 +94,28 @@ func coverAll(proc, object, target int, directory bool, found *pinned) error {
 		if m.device != here.device || m.id == here.id {
 			continue
 		}
-		rest, beneath := beneathPath(here.root, m.root)
-		if beneath && directory {
-			// The mount shows only what is denied, but perhaps not by the way of its own top.
-			if fd, err := m.open(""); err == nil {
-				var st unix.Stat_t
-				if err := unix.Fstat(fd, &st); err != nil {
-					unix.Close(fd)
-					return err
+		if _, beneath := beneathPath(here.root, m.root); beneath && directory {
+			// The mount shows only what is denied, and its top has another way up.
+			fd, err := m.open("")
+			if err != nil {
+				continue // another mount hides it
+			}
+			var st unix.Stat_t
+			if err := unix.Fstat(fd, &st); err != nil {
+				unix.Close(fd)
+				return err
+			}
+			found.add(fd, &st)
+			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+				if m.shared {
+					return errShared
 				}
-				found.add(fd, &st)
+				covered = append(covered, fd) // which is found's to close
 			}
 			continue
 		}
-		if rest, beneath = beneathPath(m.root, here.root); !beneath {
+		rest, above := beneathPath(m.root, here.root)
+		if !above {
 			continue
 		}
 		fd, err := m.open(rest)
@@ -125,7 +134,7 @@ func coverAll(proc, object, target int, directory bool, found *pinned) error {
 	if here.shared {
 		return errShared
 	}
-	for i, place := range places {
+	for i, place := range append(covered, places...) {
 		copied, err := cloneTree(object, "", false, false)
 		if errors.Is(err, unix.EINVAL) && i == 0 {
 			copied, err = unix.FcntlInt(uintptr(object), unix.F_DUPFD_CLOEXEC, 0)

@@ -68,7 +68,7 @@ func deniedGuestMain() error {
 	if err := unix.Mount(s.Root, s.Root, "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
-	for _, m := range []struct{ source, target, kind string }{{"proc", "proc", "proc"}, {filepath.Join(s.Root, "data"), "alias", ""}} {
+	for _, m := range []struct{ source, target, kind string }{{"proc", "proc", "proc"}, {filepath.Join(s.Root, "data"), "alias", ""}, {filepath.Join(s.Root, "data/dir/sub"), "alias2", ""}} {
 		flags := uintptr(0)
 		if m.kind == "" {
 			flags = unix.MS_BIND
@@ -433,7 +433,7 @@ func (g *deniedGuest) tree() {
 			g.Fatal(err)
 		}
 	}
-	for _, dir := range []string{"proc", "alias", "data/dir/sub", "open", "bin", "tmp"} {
+	for _, dir := range []string{"proc", "alias", "alias2", "data/dir/sub", "open", "bin", "tmp"} {
 		must(os.MkdirAll(filepath.Join(g.root, dir), 0o755))
 	}
 	for name, text := range map[string]string{

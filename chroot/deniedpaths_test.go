@@ -39,6 +39,7 @@ func (g *deniedGuest) waysTo() []way {
 		{"symlink to the directory", "the secret", by(currentDir, "/open/dir/secret")},
 		{"below", "the deep secret", by(currentDir, "/data/dir/sub/deep")},
 		{"bind mount", "the secret", by(currentDir, "/alias/dir/secret")},
+		{"bind mount of what is below", "the deep secret", by(currentDir, "/alias2/deep")},
 		{"descriptor", "the secret", by(dir, "secret")},
 		{"descriptor, below", "the deep secret", by(dir, "sub/deep")},
 		{"O_PATH descriptor", "the deep secret", by(sub, "deep")},
@@ -102,7 +103,7 @@ func TestDenyPath(t *testing.T) {
 func TestDenyPathCover(t *testing.T) {
 	g := startDenied(t, deniedOptions{unguarded: true})
 	g.deny("/data/dir", "/data/file")
-	for _, path := range []string{"/data/dir/secret", "/alias/dir/secret", "/open/dir/secret", "/proc/self/root/data/dir/secret"} {
+	for _, path := range []string{"/data/dir/secret", "/alias/dir/secret", "/open/dir/secret", "/proc/self/root/data/dir/secret", "/alias2/deep"} {
 		if r := g.read(currentDir, path, unix.O_RDONLY); r.Errno != unix.ENOENT {
 			t.Errorf("%s: %+v", path, r)
 		}

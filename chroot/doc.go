@@ -20,7 +20,9 @@
 //   - no mount made for the container propagates to the host unless the spec asks for shared propagation of the root and
 //     the mount, and there is no user namespace.
 //
-// What it cannot promise: a denied path is covered by a mount, so another name of the same file (a hard link, a
+// [DeniedPaths] are denied while the container runs, with the help of the supervisor.
+//
+// What it cannot promise: a path that is denied from the start is covered by a mount, so another name of the same file (a hard link, a
 // second bind mount of its directory) stays readable, and whoever has CAP_SYS_ADMIN over the container's mount namespace can take the
 // cover off. In a user namespace the same holds for attributes such as "ro": mounts that the parent has made are not locked for
 // the container's own root.

@@ -197,7 +197,7 @@ func (id *Identity) assumeFileSystemIDs(have [2]unix.CapUserData) error {
 	}{{"setfsgid", unix.SYS_SETFSGID, id.GID[3]}, {"setfsuid", unix.SYS_SETFSUID, id.UID[3]}} {
 		const none = ^uint32(0)
 		// It returns the previous id, whether it fails or not; an id that nobody has changes nothing.
-		unix.RawSyscall(set.nr, uintptr(set.id), 0, 0)
+		_, _, _ = unix.RawSyscall(set.nr, uintptr(set.id), 0, 0)
 		if now, _, _ := unix.RawSyscall(set.nr, uintptr(none), 0, 0); uint32(now) != set.id {
 			return fmt.Errorf("%s: %w", set.name, unix.EPERM)
 		}

@@ -68,7 +68,7 @@ func (m *Monitor) confine() error {
 		_, _, errno = unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, m.ruleset.Fd(), 0, 0)
 	}
 	if errno != 0 {
-		return fmt.Errorf("Landlock: %w", errno)
+		return fmt.Errorf("landlock_restrict_self: %w", errno)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type credentials struct {
 func (w *worker) become(g *guest) error {
 	want := credentials{uid: g.id.UID, gid: g.id.GID, groups: g.id.Groups, effective: g.id.Effective & w.own.effective}
 	if g.id.Umask != w.umask {
-		unix.RawSyscall(unix.SYS_UMASK, uintptr(g.id.Umask), 0, 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_UMASK, uintptr(g.id.Umask), 0, 0) // it cannot fail
 		w.umask = g.id.Umask
 	}
 	return w.change(want)
@@ -103,7 +103,7 @@ func setIDs(set, setFileSystem uintptr, to [4]uint32) error {
 // nothing.
 func setFileSystemID(nr uintptr, id uint32) error {
 	const none = ^uint32(0)
-	unix.RawSyscall(nr, uintptr(id), 0, 0)
+	_, _, _ = unix.RawSyscall(nr, uintptr(id), 0, 0)
 	if now, _, _ := unix.RawSyscall(nr, uintptr(none), 0, 0); uint32(now) != id {
 		return unix.EPERM
 	}
