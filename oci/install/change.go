@@ -151,7 +151,7 @@ func replace(path string, content []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // once renamed it has no such name
+	defer func() { _ = os.Remove(file.Name()) }() // once renamed it has no such name
 	owner := func() error {
 		var st unix.Stat_t
 		if err := unix.Stat(path, &st); err != nil {
