@@ -70,6 +70,9 @@ func (r *Runtime) Exec(id string, o ExecOptions) (exitCode int, err error) {
 	return e.run(monitor.JoinRequest{
 		Plan: p, Process: plan.NewProcess(process, home), InitPID: record.Init.PID, Init: init, Running: record.Started, Cgroup: group, Below: o.Cgroups, Monitor: client(dir),
 		PreserveFDs: o.PreserveFDs, FilterCache: r.filterCache(), Console: console,
+		State: specs.State{
+			Version: specs.Version, ID: record.ID, Status: specs.StateRunning, Pid: record.Init.PID, Bundle: record.Bundle, Annotations: record.Annotations,
+		},
 		Started: func(pid int) error { return writePidFile(o.PidFile, pid) },
 	})
 }

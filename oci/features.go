@@ -14,6 +14,7 @@ import (
 	"github.com/sandlock/sandlock-runtime/oci/hooks"
 	"github.com/sandlock/sandlock-runtime/oci/host"
 	"github.com/sandlock/sandlock-runtime/oci/policy"
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
 
 // oldestSpec is the first version of the runtime specification that is taken.
@@ -96,8 +97,7 @@ func seccompFeatures() *features.Seccomp {
 	}
 	return &features.Seccomp{
 		Enabled: &yes,
-		Actions: names(specs.ActAllow, specs.ActErrno, specs.ActKill, specs.ActKillProcess, specs.ActKillThread, specs.ActLog,
-			specs.ActTrace, specs.ActTrap),
+		Actions: seccompnotif.KnownActions(),
 		Operators: names(specs.OpEqualTo, specs.OpGreaterEqual, specs.OpGreaterThan, specs.OpLessEqual, specs.OpLessThan,
 			specs.OpMaskedEqual, specs.OpNotEqual),
 		Archs: names(specs.ArchAARCH64, specs.ArchARM, specs.ArchLOONGARCH64, specs.ArchMIPS, specs.ArchMIPS64, specs.ArchMIPS64N32,

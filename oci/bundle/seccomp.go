@@ -22,10 +22,7 @@ func checkSeccomp(spec *specs.Spec) error {
 		return nil
 	}
 	profile := spec.Linux.Seccomp
-	if profile.ListenerPath != "" {
-		return invalid(field+".listenerPath", "not supported by this version: a task has one listener, and it is this runtime's")
-	}
-	if profile.ListenerMetadata != "" {
+	if profile.ListenerMetadata != "" && profile.ListenerPath == "" {
 		return invalid(field+".listenerMetadata", "given without listenerPath")
 	}
 	// As in runc, nothing but an empty section means no filter.
@@ -55,6 +52,9 @@ func checkSeccomp(spec *specs.Spec) error {
 	for i := range profile.Syscalls {
 		if err := checkSyscalls(i, &profile.Syscalls[i]); err != nil {
 			return err
+		}
+		if profile.Syscalls[i].Action == specs.ActNotify && profile.ListenerPath == "" {
+			return invalid(at(field+".syscalls", i)+".action", "%s: needs %s.listenerPath", specs.ActNotify, field)
 		}
 	}
 	return nil
@@ -105,8 +105,6 @@ func checkAction(field string, action specs.LinuxSeccompAction) error {
 	switch {
 	case knownAction(action):
 		return nil
-	case action == specs.ActNotify:
-		return invalid(field, "%s: not supported by this version", action)
 	case action == "":
 		return missing(field)
 	}
@@ -116,7 +114,7 @@ func checkAction(field string, action specs.LinuxSeccompAction) error {
 func knownAction(action specs.LinuxSeccompAction) bool {
 	switch action {
 	case specs.ActKill, specs.ActKillProcess, specs.ActKillThread, specs.ActTrap,
-		specs.ActErrno, specs.ActTrace, specs.ActAllow, specs.ActLog:
+		specs.ActErrno, specs.ActTrace, specs.ActAllow, specs.ActLog, specs.ActNotify:
 		return true
 	}
 	return false

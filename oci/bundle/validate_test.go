@@ -280,8 +280,6 @@ func TestValidateErrors(t *testing.T) {
 			s.Linux.Resources = &specs.LinuxResources{Unified: map[string]string{"../memory.max": "1"}}
 		}},
 
-		{"linux.seccomp.listenerPath: not supported by this version: a task has one listener, and it is this runtime's",
-			seccomp(func(p *specs.LinuxSeccomp) { p.ListenerPath = "/run/x" })},
 		{"linux.seccomp.listenerMetadata: given without listenerPath", seccomp(func(p *specs.LinuxSeccomp) { p.ListenerMetadata = "x" })},
 		{"linux.seccomp.defaultAction: missing", seccomp(func(p *specs.LinuxSeccomp) { p.DefaultAction = "" })},
 		{`linux.seccomp.defaultAction: unknown action "DENY"`, seccomp(func(p *specs.LinuxSeccomp) { p.DefaultAction = "DENY" })},
@@ -291,7 +289,7 @@ func TestValidateErrors(t *testing.T) {
 		{"linux.seccomp.syscalls[0].names: missing", seccomp(func(p *specs.LinuxSeccomp) { p.Syscalls[0].Names = nil })},
 		{"linux.seccomp.syscalls[0].names[1]: empty", seccomp(func(p *specs.LinuxSeccomp) { p.Syscalls[0].Names = []string{"a", ""} })},
 		{"linux.seccomp.syscalls[0].action: missing", seccomp(func(p *specs.LinuxSeccomp) { p.Syscalls[0].Action = "" })},
-		{"linux.seccomp.syscalls[0].action: SCMP_ACT_NOTIFY: not supported by this version", seccomp(func(p *specs.LinuxSeccomp) {
+		{"linux.seccomp.syscalls[0].action: SCMP_ACT_NOTIFY: needs linux.seccomp.listenerPath", seccomp(func(p *specs.LinuxSeccomp) {
 			p.Syscalls[0].Action = specs.ActNotify
 		})},
 		{"linux.seccomp.syscalls[0].errnoRet: 5000 is above 4095", seccomp(func(p *specs.LinuxSeccomp) { p.Syscalls[0].ErrnoRet = pointer(uint(5000)) })},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/oci/cgroup"
@@ -21,6 +22,7 @@ type JoinRequest struct {
 	InitPID int
 	Init    *os.File
 	Running bool // the container has been started
+	State   specs.State
 	Cgroup  *cgroup.Manager
 	// Below are cgroups below the container's that the process goes into; see [cgroup.Manager.EnterBelow].
 	Below   map[string]string
@@ -116,6 +118,9 @@ func (r JoinRequest) parked(child *launch.Child, l *plan.Launch) error {
 		if err != nil {
 			return err
 		}
+	}
+	if err := handOver(child, l, r.Plan.Seccomp, r.State); err != nil {
+		return err
 	}
 	if l.HasTerminal {
 		master, err := child.Take(l.Terminal)

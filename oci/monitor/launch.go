@@ -168,6 +168,11 @@ func (m *Monitor) created(l *plan.Launch) error {
 			}
 		}
 	}
+	state := m.request.State
+	state.Status, state.Pid = specs.StateCreating, m.pid
+	if err := handOver(m.parked, l, m.request.Plan.Seccomp, state); err != nil {
+		return err
+	}
 	if l.HasTerminal {
 		master, err := m.parked.Take(l.Terminal)
 		if err != nil {

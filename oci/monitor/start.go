@@ -29,23 +29,45 @@ func (m *Monitor) Start() error {
 	if err := m.request.Started(); err != nil {
 		return err
 	}
-	defer func() {
-		m.parked.Close()
-		m.parked = nil
-	}()
-	if err := m.parked.Proceed(); err != nil {
+	if err := m.proceed(); err != nil {
+		return err
+	}
+	if err := m.hooksAfterStart(); err != nil {
+		_ = m.Signal(unix.SIGKILL)
+		return err
+	}
+	return nil
+}
+
+// proceed has the parked process run its program. Where the agent of linux.seccomp may have a say in that, nobody waits for it: the agent may well be
+// whoever waits for the start.
+func (m *Monitor) proceed() error {
+	child := m.parked
+	m.parked = nil
+	if err := child.Proceed(); err != nil {
+		child.Close()
 		return fmt.Errorf("the container's init has ended before it was started: %w", err)
 	}
-	at, err := m.parked.Wait()
+	if m.request.Plan.SpecNotifies() {
+		go func() {
+			if err := executed(child); err != nil {
+				m.request.Log.Error(err)
+			}
+		}()
+		return nil
+	}
+	return executed(child)
+}
+
+// executed waits until the child has become its program, and lets go of it.
+func executed(child *launch.Child) error {
+	defer child.Close()
+	at, err := child.Wait()
 	if err != nil {
 		return err
 	}
 	if at != launch.Done {
 		return fmt.Errorf("the container's init stopped at an unexpected point (%d)", at)
-	}
-	if err := m.hooksAfterStart(); err != nil {
-		_ = m.Signal(unix.SIGKILL)
-		return err
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (p *Plan) seal(l *Launch, h Held, process Process) {
 	s.About("process.rlimits")
 	late := -1
 	for i, r := range process.Rlimits {
-		if r.Type == openFiles && p.Supervised() {
+		if r.Type == openFiles && (p.Supervised() || h.notifies()) {
 			late = i // the listener still needs a number
 			continue
 		}
@@ -82,11 +82,28 @@ func (p *Plan) seal(l *Launch, h Held, process Process) {
 			l.Listener = step.Result("listener")
 		}
 	}
+	if late >= 0 && !h.notifies() {
+		s.About("process.rlimits")
+		limit(s, process.Rlimits[late])
+	}
+	s.About("")
+	if !h.notifies() {
+		return
+	}
+	// The agent gets the listener while the child is parked: execve closes it, and may itself be one of the calls that wait for the agent.
+	s.About("linux.seccomp")
+	l.SpecListener = s.Filter(h.SpecFlags, "spec, NEW_LISTENER", h.Spec).Result("listener of linux.seccomp")
+	l.HasSpecListener = true
 	if late >= 0 {
 		s.About("process.rlimits")
 		limit(s, process.Rlimits[late])
 	}
 	s.About("")
+}
+
+// notifies says whether the spec's own filter has a listener.
+func (h Held) notifies() bool {
+	return h.Spec != nil && h.SpecFlags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0
 }
 
 // limit sets one limit of the child's, for good. That takes no privilege: the parent's own hard limit has been raised to it before.

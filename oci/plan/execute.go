@@ -39,8 +39,9 @@ func findProgram(s *launch.Program, process Process) {
 }
 
 // execute is what happens after the word to start.
-func (p *Plan) execute(s *launch.Program, h Held, process Process) {
-	if h.Spec != nil {
+func (p *Plan) execute(l *Launch, h Held, process Process) {
+	s := l.Program
+	if h.Spec != nil && !l.HasSpecListener {
 		s.About("linux.seccomp")
 		s.Filter(h.SpecFlags, "spec", h.Spec)
 	}

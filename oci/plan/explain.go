@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/sandlock/sandlock-runtime/landlock"
 	"github.com/sandlock/sandlock-runtime/netfilter"
 )
@@ -37,6 +39,9 @@ func (p *Plan) explain() {
 	p.explainPorts()
 	if p.Seccomp != nil {
 		p.note("linux.seccomp", "seccomp", "the spec's own filter, installed last")
+	}
+	if p.SpecNotifies() {
+		p.note("linux.seccomp "+string(specs.ActNotify), "agent", "the spec's own, at "+p.Seccomp.ListenerPath)
 	}
 	if len(p.Overlay.Deny) > 0 {
 		p.note("default and policy denials", "overlay filter", "")

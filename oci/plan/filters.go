@@ -40,12 +40,21 @@ func (p *Plan) planOverlay(r Request) error {
 	}
 	p.Overlay.Deny = append(p.Overlay.Deny, denials...)
 	p.Overlay = p.OverlayFor(p.Process)
+	if p.Supervised() && p.SpecNotifies() {
+		return fmt.Errorf("%s: needs the supervisor, and linux.seccomp has %s: a process can have one listener only",
+			p.key("policy.socket", keyAllow, keyDeny), specs.ActNotify)
+	}
 	if p.Supervised() && !r.Host.Seccomp.WaitKillable {
 		// A signal would end the workload's wait for a call that has been made on its behalf, and have it made twice.
 		return fmt.Errorf("%s: needs the supervisor, and with it SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19), which this kernel lacks",
 			p.key("policy.socket", keyAllow, keyDeny))
 	}
 	return nil
+}
+
+// SpecNotifies says whether the spec's own filter has calls wait for the agent at linux.seccomp.listenerPath.
+func (p *Plan) SpecNotifies() bool {
+	return p.Seccomp != nil && slices.ContainsFunc(p.Seccomp.Syscalls, func(s specs.LinuxSyscall) bool { return s.Action == specs.ActNotify })
 }
 
 // readSearch lets a task open files by their handles, which are easily made up.

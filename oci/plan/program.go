@@ -34,14 +34,16 @@ type Launch struct {
 	// The sync points, in order. Those that the program lacks are 0.
 	Born    launch.Sync // namespaces made or joined; uid and gid maps are to be written, the cgroup to be entered
 	Mounted launch.Sync // the file tree stands, the old root is still there: hooks run, rules are added
-	Parked  launch.Sync // all but the spec's filter and execve is done
+	Parked  launch.Sync // all but the spec's filter and execve is done; the filter as well where it notifies
 
 	// Descriptors in the child, to be taken at Parked (Root and Queues at Mounted). The zero FD where there is none. Queues may turn out not to be had.
 	Root                                launch.FD
 	Queues                              launch.FD
 	Listener                            launch.FD
+	SpecListener                        launch.FD // of the spec's own filter, for the agent that it names
 	Terminal                            launch.FD
 	HasQueues, HasListener, HasTerminal bool
+	HasSpecListener                     bool
 }
 
 // umaskFlags: files made in the container's tree get the modes that the plan says.
@@ -100,7 +102,7 @@ func (p *Plan) Init(h Held) *Launch {
 	p.confine(l, h, p.Process)
 	p.seal(l, h, p.Process)
 	l.Parked = s.Sync("parked before execve")
-	p.execute(s, h, p.Process)
+	p.execute(l, h, p.Process)
 	return l
 }
 
@@ -157,7 +159,7 @@ func (p *Plan) Exec(h Held, process Process, sameUser bool) *Launch {
 	s.About("")
 	p.seal(l, h, process)
 	l.Parked = s.Sync("parked before execve")
-	p.execute(s, h, process)
+	p.execute(l, h, process)
 	return l
 }
 
