@@ -15,7 +15,7 @@ UNIT        := $(GO) list -tags "$(TAGS)" ./... | grep -v /integration
 export GOTOOLCHAIN ?= auto
 export CGO_ENABLED ?= 1
 
-.PHONY: help demo build build-arm64 test vet unit integration bench lint install setup setup-test clean
+.PHONY: help demo build build-arm64 test vet unit integration bench soak lint install setup setup-test clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ integration: ## Run the tests that start containers; SANDLOCK_RUNTIME=/usr/sbin/
 
 bench: build ## Compare with runc and crun: starting, life cycle, idle monitor, denied connect, servers under rules
 	CGO_ENABLED=0 $(GO) run ./hack/bench all
+
+soak: build ## Run a hundred loops of containers at once for five minutes and look for leaks and deadlocks; needs root
+	CGO_ENABLED=0 $(GO) run ./hack/soak
 
 lint: vet ## Run staticcheck and golangci-lint
 	@test -x $(TOOLS)/staticcheck || GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
