@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,8 @@ type candidate struct {
 	path string
 	root string // the state root
 	work chan func()
+	// spent is the processor time of the commands that have run, and of the processes that they have waited for.
+	spent time.Duration
 }
 
 func newCandidate(name, dir, hidden string) (*candidate, error) {
@@ -94,7 +97,11 @@ func (c *candidate) do(out *os.File, args ...string) error {
 	}
 	done := make(chan error)
 	c.work <- func() { done <- cmd.Run() }
-	if err := <-done; err != nil {
+	err = <-done
+	if cmd.ProcessState != nil {
+		c.spent += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
+	if err != nil {
 		said, _ := os.ReadFile(complaint.Name()) // only for the message
 		return fmt.Errorf("%s %s: %w: %s", c.name, strings.Join(args, " "), err, bytes.TrimSpace(said))
 	}

@@ -1,9 +1,10 @@
 // Command bench compares the runtime with runc and crun on this machine: what starting a Docker-like container costs,
-// what its whole life costs, how much memory an idle monitor takes, and what a denied call costs beside the barest
+// what its whole life costs, in time (lifecycle) and in processor time (cpu), how much memory an idle monitor takes and 300 idle containers
+// do (idle), and what a denied call costs beside the barest
 // supervisor there can be: with the library alone (notify), and a connect in a container (connect); and what servers and calls lose to an address
 // rule (net). Runs are interleaved, medians are compared, and nothing is asserted.
 //
-//	go run ./hack/bench [-n ROUNDS] [-runtime PATH] [start|lifecycle|monitor|notify|connect|net|all]
+//	go run ./hack/bench [-n ROUNDS] [-runtime PATH] [start|lifecycle|cpu|monitor|idle|notify|connect|net|all]
 package main
 
 import (
@@ -22,7 +23,7 @@ func main() {
 	rounds := flag.Int("n", 60, "rounds of each measurement")
 	path := flag.String("runtime", "bin/sandlock-runtime", "the runtime to measure")
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: bench [flags] [start|lifecycle|monitor|notify|connect|net|all]\n")
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: bench [flags] [start|lifecycle|cpu|monitor|idle|notify|connect|net|all]\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -45,7 +46,9 @@ type measurement struct {
 var measurements = []measurement{
 	{"start", (*bench).start},
 	{"lifecycle", (*bench).lifecycle},
+	{"cpu", (*bench).cpu},
 	{"monitor", (*bench).monitor},
+	{"idle", (*bench).idle},
 	{"notify", (*bench).notify},
 	{"connect", (*bench).connect},
 	{"net", (*bench).net},

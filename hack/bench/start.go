@@ -84,18 +84,21 @@ func openPid(pidFile string) (pid, pidfd int, err error) {
 
 // waitForEnd waits until the process has ended, and reaps it if it has become this one's child.
 func waitForEnd(pid, pidfd int) error {
-	for {
-		_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		break
+	if err := untilEnd(pidfd); err != nil {
+		return err
 	}
 	if _, err := unix.Wait4(pid, nil, 0, nil); err != nil && err != unix.ECHILD {
 		return err
 	}
 	return nil
+}
+
+// untilEnd waits until a process has ended, and leaves it to be reaped.
+func untilEnd(pidfd int) error {
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
+		if err != unix.EINTR {
+			return err
+		}
+	}
 }
