@@ -29,7 +29,8 @@ import (
 //
 // What stays possible: files that were open stay open, and so do mappings and running programs; a directory that was open can be
 // listed, and what is in it be looked at (stat(2), readlink(2), access(2)), since those calls are not trapped. A call that was made before a path
-// was denied may still succeed.
+// was denied may still succeed, as late as the kernel gets to read its path: who can make his memory slow to read (userfaultfd(2), FUSE, both
+// of which take something from the default denials) decides when.
 type DeniedPaths struct {
 	config DeniedConfig
 	engine *onbehalf.Engine
