@@ -478,8 +478,17 @@ func newEngine(t testing.TB, config Config) *Engine {
 
 func (g *testGuest) superviseWith(nrs []int, h seccompnotif.Handler) {
 	g.t.Helper()
-	table := seccompnotif.NewTable()
+	all := map[int]seccompnotif.Handler{}
 	for _, nr := range nrs {
+		all[nr] = h
+	}
+	g.superviseAll(all)
+}
+
+func (g *testGuest) superviseAll(handlers map[int]seccompnotif.Handler) {
+	g.t.Helper()
+	table := seccompnotif.NewTable()
+	for nr, h := range handlers {
 		table.Handle(nr, h)
 	}
 	built, err := table.Build()

@@ -288,3 +288,63 @@ func TestUnfit(t *testing.T) {
 		t.Errorf("after the first thread is gone: %v", err)
 	}
 }
+
+// TestNothingIsLeftBehind counts descriptors and threads around opens and changes of all kinds.
+func TestNothingIsLeftBehind(t *testing.T) {
+	dir := tree(t)
+	e := newEngine(t, Config{})
+	refuse := func(o *Object) (seccompnotif.Action, bool) {
+		if o.Exists() && o.Ancestors(func(int, Inode) bool { return true }) != 0 {
+			return seccompnotif.Errno(unix.EIO), true
+		}
+		return seccompnotif.Errno(unix.EACCES), o.Name() == "secret"
+	}
+	attr := syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	g := startGuestWith(t, setting{Tree: dir, Dir: dir}, append(append([]string{}, openCalls...), changeCalls...), attr)
+	table := map[int]seccompnotif.Handler{}
+	for _, nr := range Opens() {
+		table[nr] = e.Opener(refuse)
+	}
+	for _, nr := range Changes() {
+		table[nr] = e.changer(refuse)
+	}
+	g.superviseAll(table)
+	round := func() {
+		for _, path := range []string{"file", "secret", "link", "nothing", "a/b/c/file", "loop", "closed", "/proc/self/maps", "/proc/self/fd/0", "/proc/self/nothing", "me/exe", "/dev/tty", "null", "dangling", "fifo", strings.Repeat("x", 256)} {
+			for _, flags := range []int{unix.O_RDONLY, unix.O_RDWR | unix.O_CREAT, unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL, unix.O_PATH, unix.O_RDONLY | unix.O_DIRECTORY, unix.O_RDWR | unix.O_TMPFILE} {
+				g.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: flags | unix.O_NONBLOCK, Mode: 0o600})
+			}
+			for _, o := range changes(path+"-", "other") {
+				g.do(o)
+			}
+			g.do(call(unix.SYS_FCHMODAT, here, "file", 0o644)) // nothing outside of the tree
+		}
+	}
+	count := func() (fds, threads int) {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries), len(tasks)
+	}
+	round()
+	fds, threads := count()
+	for range 5 {
+		round()
+	}
+	// A worker more, or one that is about to end, makes no trend.
+	const slack = 6
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		f, n := count()
+		if f <= fds+slack && n <= threads+slack {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d descriptors and %d threads have become %d and %d", fds, threads, f, n)
+		}
+	}
+}
