@@ -3,8 +3,10 @@ package seccompnotif
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -260,17 +262,26 @@ func TestWritesWithoutATask(t *testing.T) {
 		for _, checked := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s checked %v", what, checked), func(t *testing.T) {
 				var s *Supervisor
+				var first atomic.Int64
 				judged := ""
-				s = judging(t, func(a Argv) Action {
-					judged = a.Args[3]
-					// Until the peer is dead. The others are the caller and its parent.
-					for len(s.Processes()) > 2 {
-						time.Sleep(time.Millisecond)
-					}
-					return Continue()
+				s = tracking(t, func(c *Call) Action {
+					return JudgeExec(func(a Argv) Action {
+						judged = a.Args[3]
+						for _, p := range s.Processes() {
+							if p.PID() != c.PID() && p.PID() != int(first.Load()) {
+								_ = p.Signal(unix.SIGKILL)
+								for !p.Exited() {
+									runtime.Gosched()
+								}
+							}
+						}
+						return Continue()
+					})
 				})
 				s.tracer.unchecked = !checked
-				out := strings.Join(startGuest(t, trackedOverlay(), s, "dying", what).run(), ";")
+				g := startGuest(t, trackedOverlay(), s, "dying", what)
+				first.Store(int64(g.cmd.Process.Pid))
+				out := strings.Join(g.run(), ";")
 				finish(t, s)
 				want := fmt.Sprintf("status %d", unix.SIGKILL)
 				if !checked {
