@@ -60,17 +60,20 @@ func (p *parkedCalls) removeAll(l *listener) {
 	p.mu.Unlock()
 }
 
-// waits tells whether the thread waits for an answer.
-func (p *parkedCalls) waits(tid int) bool {
+// waits returns the listener of the call that the thread waits for an answer to, nil if it waits for none.
+func (p *parkedCalls) waits(tid int) *listener {
 	p.mu.Lock()
 	known, ok := p.byThread[uint32(tid)]
 	p.mu.Unlock()
 	if !ok || !known.listener.acquire() {
-		return false
+		return nil
 	}
 	defer known.listener.release()
 	c := Call{listener: known.listener, n: rawNotification{id: known.id}}
-	return c.Valid()
+	if !c.Valid() {
+		return nil
+	}
+	return known.listener
 }
 
 // sendNow is send without the barrier, and tells whether the guest got the answer.

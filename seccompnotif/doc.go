@@ -15,7 +15,7 @@
 // while a call is judged. An answer of [Continue] makes the kernel run the call with whatever the guest's memory holds by
 // then, so a handler may continue on the strength of register values alone, never on what it read through a pointer. For a
 // decision that rests on memory, carry the call out on the guest's behalf and answer with [Return], [Errno] or an injected
-// descriptor.
+// descriptor. The exception is [JudgeExec], which stops everybody who could write to the memory.
 //
 // Everything fails closed: a handler that panics, a worker that is late, a descriptor that cannot be injected, a system call
 // that nobody handles: each of them denies. When the supervisor dies the kernel answers every notified call with ENOSYS.

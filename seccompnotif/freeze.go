@@ -32,7 +32,8 @@ type foreign struct {
 // New processes cannot appear meanwhile: creations are jobs of the tracer. New threads can, as long as not all of their siblings
 // have stopped, so it is looked for more until there are none.
 func (t *tracer) freeze(c *Call, p *Process) error {
-	if _, err := t.seize(c.PID(), p.pid); err != nil {
+	tr, err := t.seize(c.PID(), p.pid)
+	if err != nil {
 		return fmt.Errorf("it cannot be traced: %w", err)
 	}
 	if !c.Valid() {
@@ -41,6 +42,9 @@ func (t *tracer) freeze(c *Call, p *Process) error {
 	f := &freezing{t: t, caller: c, process: p, seen: map[int]*Process{c.PID(): p}}
 	t.forgetVForks()
 	deadline := time.Now().Add(stopTimeout)
+	if err := f.awaitCaller(tr, deadline); err != nil {
+		return err
+	}
 	for {
 		before := len(f.seen)
 		for _, p := range t.index.list() {
@@ -132,9 +136,26 @@ func (f *freezing) rests(p *Process, tid int) bool {
 }
 
 // isParked tells whether the task waits for an answer, which nobody can give while the barrier is closed, in a sleep that only a
-// fatal signal ends. It has slept so all the time, if it waits for the answer before and after.
+// fatal signal ends. Under a filter with SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV every task that waits does, from the first signal
+// on at the latest. Nobody can ask for a filter's flags, but a task that still waits when it was asked to stop shows them.
 func (t *tracer) isParked(p *Process, tid int) bool {
-	return t.parked.waits(tid) && taskState(p.pid, tid) == 'D' && t.parked.waits(tid)
+	l := t.parked.waits(tid)
+	if l == nil {
+		return false
+	}
+	if l.killable.Load() {
+		return true
+	}
+	// It has slept so all the time, if it waits for the answer before and after. Once is not enough: for a moment it may have
+	// slept for a lock.
+	for range 2 {
+		if taskState(p.pid, tid) != 'D' || t.parked.waits(tid) != l {
+			return false
+		}
+		t.sleep(firstNap)
+	}
+	l.killable.Store(true)
+	return true
 }
 
 // inVFork tells whether the task sleeps in the vfork that the tracer saw create a child. It writes no memory any more in that
@@ -202,6 +223,30 @@ func (f *freezing) checkTraced() error {
 		if err != nil || state != 't' || tracer != x.tracer || f.seen[tracer] == nil {
 			return fmt.Errorf("thread %d of process %d is traced by %d", x.tid, x.process.pid, x.tracer)
 		}
+	}
+	return nil
+}
+
+// awaitCaller asks the caller to stop, which it is to do only when its execve is over, and sees whether that ends its wait for the
+// answer. A listener under which it does serves no judgements.
+func (f *freezing) awaitCaller(tr *tracee, deadline time.Time) error {
+	l := f.caller.listener
+	lacking := errors.New("its filter lacks SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
+	if l.interruptible.Load() {
+		return lacking
+	}
+	tr.leaving = false
+	tr.interrupt()
+	for f.t.idle = 0; !f.t.isParked(f.process, tr.tid); f.t.idle++ {
+		if n, event, signal := look(tr.tid); n != running {
+			l.interruptible.Store(n == stopped && !l.killable.Load())
+			f.t.outcome(tr, n, event, signal)
+			return ErrGone
+		}
+		if f.t.closing() || time.Now().After(deadline) {
+			return lacking
+		}
+		f.t.nap()
 	}
 	return nil
 }

@@ -241,7 +241,7 @@ func TestAnswersWaitForTheThaw(t *testing.T) {
 	finish(t, s)
 }
 
-// TestNoFreezeNoLeak executes many programs and looks for what they have left in the supervisor.
+// TestNothingIsLeft executes many programs and looks for what they have left in the supervisor.
 func TestNothingIsLeft(t *testing.T) {
 	j := newJudge()
 	s := tracking(t, j.frozen)
@@ -300,6 +300,17 @@ func TestJudgementNeedsTracking(t *testing.T) {
 	}
 	if got, want := strings.Join(startGuest(t, o, s, "many", "4", "1").run(), ";"), fmt.Sprintf("failed %d", unix.EPERM); got != want {
 		t.Errorf("the guest said %q, want %q", got, want)
+	}
+	finish(t, s)
+}
+
+// TestJudgementNeedsKillableWaits has a filter under which every signal, and every stop, ends the wait for an answer.
+func TestJudgementNeedsKillableWaits(t *testing.T) {
+	t.Setenv("INTERRUPTIBLE", "1")
+	j := newJudge()
+	s := tracking(t, j.frozen)
+	if got, want := strings.Join(startGuest(t, trackedOverlay(), s, "many", "4", "1").run(), ";"), fmt.Sprintf("failed %d", unix.EPERM); got != want || len(j.args) > 0 {
+		t.Errorf("the guest said %q, want %q; judged %v", got, want, j.args)
 	}
 	finish(t, s)
 }

@@ -16,13 +16,15 @@ import (
 // Its number stays in use until nobody can answer through it any more, so that an answer never reaches a stranger who got
 // the number: the loop, and each deferred or held call, has a reference. Closing it early puts something else in its place.
 type listener struct {
-	fd       int
-	standIn  int          // what takes the listener's place when it is closed early
-	tid      atomic.Int32 // the loop's thread, 0 before it runs
-	closed   atomic.Bool  // the listener is closed; its number may live on
-	watched  watch
-	syncWake bool     // answers wake the guest on this CPU
-	buffer   []uint64 // what the kernel receives into
+	fd      int
+	standIn int          // what takes the listener's place when it is closed early
+	tid     atomic.Int32 // the loop's thread, 0 before it runs
+	closed  atomic.Bool  // the listener is closed; its number may live on
+	watched watch
+	// Whether a signal ends a task's wait for the answer to a call that was received, as far as that is known.
+	killable, interruptible atomic.Bool
+	syncWake                bool     // answers wake the guest on this CPU
+	buffer                  []uint64 // what the kernel receives into
 
 	mu   sync.Mutex
 	refs int

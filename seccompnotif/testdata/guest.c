@@ -42,7 +42,8 @@ static void install(void) {
 	if (n <= 0) die("no filter");
 	struct sock_fprog f = {n / sizeof program[0], program};
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) die("no_new_privs");
-	int fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &f);
+	int flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | (getenv("INTERRUPTIBLE") ? 0 : SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+	int fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &f);
 	if (fd < 0) die("filter");
 	char control[CMSG_SPACE(sizeof fd)], byte = 0;
 	struct iovec v = {&byte, 1};
