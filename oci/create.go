@@ -80,6 +80,7 @@ func (r *Runtime) create(id string, o CreateOptions, detached, start bool) (c *c
 	for _, warning := range c.bundle.Warnings {
 		r.Log.Warn(warning)
 	}
+	c.passSockets(&o, passedSockets(c.caller))
 	if err := o.check(c.bundle.Spec.Process, detached); err != nil {
 		return nil, err
 	}
@@ -99,6 +100,9 @@ func (r *Runtime) create(id string, o CreateOptions, detached, start bool) (c *c
 			c = nil
 		}
 	}()
+	if err := c.addNotify(); err != nil {
+		return c, err
+	}
 	if err := c.prepare(asked); err != nil {
 		return c, err
 	}

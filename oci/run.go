@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -28,9 +29,25 @@ func (r *Runtime) Run(id string, o RunOptions) (exitCode int, err error) {
 }
 
 func (c *container) runDetached() error {
-	if err := c.monitor.Start(); err != nil {
+	ready, err := c.notifier()
+	if err == nil {
+		err = c.monitor.Start()
+	}
+	if err != nil {
+		ready.close()
 		c.undo()
 		return err
+	}
+	if ready != nil {
+		// Who has called waits until the service is there, as with runc; everybody else can speak to the monitor meanwhile.
+		go func() {
+			err := ready.forward(c.monitor.PID())
+			if err = errors.Join(err, c.release()); err != nil {
+				c.runtime.Log.Warn(err)
+			}
+		}()
+		c.watch()
+		return nil
 	}
 	if err := c.release(); err != nil {
 		c.undo()
@@ -38,6 +55,22 @@ func (c *container) runDetached() error {
 	}
 	c.watch()
 	return nil
+}
+
+// notifier is what tells the service manager when the container is ready, nil if there is none. It is closed when the container ends.
+func (c *container) notifier() (*notifier, error) {
+	sender := os.Getpid()
+	if c.caller != nil {
+		sender = os.Getppid() // the process that was called
+	}
+	ready, err := newNotifier(c.dir, sender)
+	if ready != nil {
+		go func() {
+			c.monitor.Waited()
+			ready.close()
+		}()
+	}
+	return ready, err
 }
 
 // runForeground passes signals on while the container runs, and removes it when it has ended.
@@ -52,9 +85,22 @@ func (c *container) runForeground(keep bool) (int, error) {
 		// Otherwise the calling process passes them on.
 		defer forwardSignals(c.monitor.Signal)()
 	}
-	if err := c.monitor.Start(); err != nil {
+	ready, err := c.notifier()
+	if err == nil {
+		err = c.monitor.Start()
+	}
+	if err != nil {
+		ready.close()
 		c.undo()
 		return 0, err
+	}
+	if ready != nil {
+		go func() {
+			// The process to watch is the one that stays until the container has been removed.
+			if err := ready.forward(ready.sender); err != nil {
+				c.runtime.Log.Warn(err)
+			}
+		}()
 	}
 	served := make(chan struct{})
 	go func() {

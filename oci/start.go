@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -30,11 +31,27 @@ func (r *Runtime) Start(id string) error {
 	default:
 		return errors.New("cannot start an already running container")
 	}
+	ready, err := newNotifier(dir, os.Getpid())
+	if err != nil {
+		return err
+	}
+	defer ready.close()
 	err = client(dir).Start()
 	if errors.Is(err, state.ErrNoMonitor) {
 		return fmt.Errorf("cannot start the container: its monitor (pid %d) is gone: delete it", record.Monitor.PID)
 	}
-	return err
+	if err != nil || ready == nil {
+		return err
+	}
+	init, err := openProcess(record.Init)
+	if err != nil || init == nil {
+		return err
+	}
+	go func() {
+		monitor.Ended(init)
+		ready.close()
+	}()
+	return ready.forward(record.Init.PID)
 }
 
 // client speaks to the monitor of the container in dir.

@@ -25,6 +25,7 @@ var verbs = map[string]func(args []string) (string, error){
 	"open":      openFile,
 	"bind":      bind,
 	"exec":      execute,
+	"notify":    notify,
 }
 
 func main() {

@@ -162,7 +162,7 @@ type hookProcess struct {
 // Wait implements [hooks.Process].
 func (h *hookProcess) Wait() error {
 	defer func() { _ = h.close() }() // descriptors that hold nothing back
-	ended(h.pidfd)
+	Ended(h.pidfd)
 	var status unix.WaitStatus
 	for {
 		_, err := unix.Wait4(h.pid, &status, 0, nil)

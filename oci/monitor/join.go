@@ -66,7 +66,7 @@ func Join(r JoinRequest) (pid int, pidfd *os.File, err error) {
 	defer child.Close()
 	if err := r.walk(child, l); err != nil {
 		_ = child.Kill() // it may have ended by itself
-		ended(child.PIDFD)
+		Ended(child.PIDFD)
 		_, _ = unix.Wait4(child.PID, nil, 0, nil)
 		child.PIDFD.Close()
 		return 0, nil, err

@@ -83,11 +83,11 @@ func (m *Monitor) PID() int { return m.pid }
 func (m *Monitor) Pidfd() *os.File { return m.init }
 
 // Waited blocks until the container's first process has ended. It may still be a zombie then.
-func (m *Monitor) Waited() { ended(m.init) }
+func (m *Monitor) Waited() { Ended(m.init) }
 
-// ended blocks until a process has ended. Nothing in a process that traces may wait for its children in any other way: wait4(2) would take news
+// Ended blocks until a process has ended. Nothing in a process that traces may wait for its children in any other way: wait4(2) would take news
 // that are the tracer's.
-func ended(pidfd *os.File) {
+func Ended(pidfd *os.File) {
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}, -1)
 		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
