@@ -56,13 +56,21 @@ func fileType(kind string) uint64 {
 	return unix.S_IFCHR
 }
 
-// makeDevice leaves a node alone that the image has brought. The umask is 0.
+// makeDevice leaves a node alone that the image has brought. Where the spec asks for the device, anything else of that name is an error. The umask is 0.
 func makeDevice(p *launch.Program, dir launch.FD, d Device) {
 	name := path.Base(d.Path)
-	done := p.Label("done")
-	p.Mknodat(dir, name, fileType(d.Type)|uint64(d.Mode), unix.Mkdev(d.Major, d.Minor)).OnError(done, unix.EEXIST)
+	there, done := p.Label("there"), p.Label("done")
+	last := p.Mknodat(dir, name, fileType(d.Type)|uint64(d.Mode), unix.Mkdev(d.Major, d.Minor)).OnError(there, unix.EEXIST)
 	if d.UID != 0 || d.GID != 0 {
-		p.Fchownat(dir, name, d.UID, d.GID)
+		last = p.Fchownat(dir, name, d.UID, d.GID)
+	}
+	if d.Asked {
+		last.OnSuccess(done)
+		p.Mark(there)
+		expectNode(p, dir, name, d, "device "+d.Path+": something else is there")
+		p.About("device %s", d.Path)
+	} else {
+		p.Mark(there)
 	}
 	p.Mark(done)
 }
@@ -119,13 +127,21 @@ func (s *Sources) Console(p *launch.Program, root, slave launch.FD) {
 // expectNull fails unless file is the null device.
 func expectNull(p *launch.Program, file launch.FD) {
 	p.About("/dev/null")
+	expectNode(p, file, "", defaultDevices[0], "/dev/null is not the null device")
+	p.About("/dev/null")
+}
+
+// expectNode fails, saying why, unless name in dir, or dir itself if name is empty, is the node of d.
+func expectNode(p *launch.Program, dir launch.FD, name string, d Device, why string) {
 	status := launch.Bytes(make([]byte, sizeofStatx), "status")
-	p.Call("statx", unix.SYS_STATX, file.Arg, launch.Text(""), launch.Flags(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"),
-		launch.Flags(unix.STATX_TYPE, "STATX_TYPE"), status)
-	p.About("/dev/null is not the null device")
+	flags := launch.Flags(unix.AT_SYMLINK_NOFOLLOW, "AT_SYMLINK_NOFOLLOW")
+	if name == "" {
+		flags = launch.Flags(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH")
+	}
+	p.Call("statx", unix.SYS_STATX, dir.Arg, launch.Text(name), flags, launch.Flags(unix.STATX_TYPE, "STATX_TYPE"), status)
+	p.About("%s", why)
 	var like unix.Statx_t
-	null := defaultDevices[0]
-	like.Mode, like.Rdev_major, like.Rdev_minor = unix.S_IFCHR, null.Major, null.Minor
+	like.Mode, like.Rdev_major, like.Rdev_minor = uint16(fileType(d.Type)), d.Major, d.Minor
 	want := bytesOf(&like)
 	for _, field := range []struct{ offset, size uintptr }{{unsafe.Offsetof(like.Rdev_major), unsafe.Sizeof(like.Rdev_major)}, {unsafe.Offsetof(like.Rdev_minor), unsafe.Sizeof(like.Rdev_minor)}} {
 		for at := field.offset; at < field.offset+field.size; at++ {
@@ -136,7 +152,6 @@ func expectNull(p *launch.Program, file launch.FD) {
 	upper := unsafe.Offsetof(like.Mode) + 1
 	const typeBits = unix.S_IFMT >> 8
 	p.ExpectAt(status, int(upper), want[upper], typeBits, unix.ENODEV)
-	p.About("/dev/null")
 }
 
 // ReopenNull replaces those standard descriptors of the child that are the host's /dev/null by the container's. What the container has at that place must be the

@@ -64,7 +64,7 @@ func (m *Map) addDevices(r MapRequest) error {
 }
 
 func newDevice(d specs.LinuxDevice) (Device, error) {
-	device := Device{Path: rooted(d.Path), Type: d.Type, Mode: 0o666}
+	device := Device{Path: rooted(d.Path), Type: d.Type, Mode: 0o666, Asked: true}
 	switch d.Type {
 	case "c", "b":
 		if d.Major < 0 || d.Major > math.MaxUint32 || d.Minor < 0 || d.Minor > math.MaxUint32 {

@@ -86,6 +86,8 @@ type Device struct {
 	Mode  uint32 `json:"mode"` // permission bits
 	UID   uint32 `json:"uid"`  // in the container
 	GID   uint32 `json:"gid"`
+	// Asked tells that the spec lists the device.
+	Asked bool `json:"asked,omitempty"`
 	// Bind has the host's node of the same path mounted, for where mknod(2) is not permitted.
 	Bind bool `json:"bind,omitempty"`
 }

@@ -88,7 +88,7 @@ func TestRefusedMounts(t *testing.T) {
 		{specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"ridmap"}}, "mounts[0] /x: only a bind mount can be id-mapped"},
 		{specs.Mount{Destination: "/x", Source: "/s", Options: []string{"bind", "size=1k"}}, `mounts[0] /x: a bind mount cannot have the filesystem's option "size=1k"`},
 		{specs.Mount{Destination: "/x", Source: "/s", Options: []string{"bind", "tmpcopyup"}}, "mounts[0] /x: tmpcopyup is for tmpfs"},
-		{specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"remount"}}, "mounts[0] /x: remount is for bind mounts"},
+		{specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"remount"}}, "mounts[0] /x: remount, but no mount before it has that destination"},
 		{specs.Mount{Destination: "/proc", Type: "tmpfs"}, "mounts[0] /proc: only a proc filesystem can be mounted there"},
 		{specs.Mount{Destination: "/proc/self/attr", Type: "tmpfs"}, "mounts[0] /proc/self/attr: it is inside /proc, where only "},
 		{specs.Mount{Destination: "x/../proc//sys", Source: "/s", Options: []string{"bind"}}, "mounts[0] x/../proc//sys: it is inside /proc, where only "},
@@ -127,6 +127,26 @@ func TestAcceptedMounts(t *testing.T) {
 		if !reflect.DeepEqual(m.Entries[0], test.want) {
 			t.Errorf("%+v:\n%+v, want\n%+v", test.mount, m.Entries[0], test.want)
 		}
+	}
+}
+
+func TestRemount(t *testing.T) {
+	m, err := mapOf(
+		specs.Mount{Destination: "/t", Type: "tmpfs", Source: "tmpfs", Options: []string{"noexec", "size=1k"}},
+		specs.Mount{Destination: "/t/in", Type: "tmpfs"},
+		specs.Mount{Destination: "t/", Options: []string{"remount", "ro", "exec"}},
+		specs.Mount{Destination: "/t", Type: "tmpfs", Source: "other", Options: []string{"remount", "nosuid", "size=2k"}},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Entry{
+		{Origin: "mounts[0]", Destination: "/t", Kind: Temporary, Type: "tmpfs", Source: "tmpfs", Set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID,
+			Clear: unix.MOUNT_ATTR_NOEXEC, Data: []string{"size=1k", "size=2k"}, Late: true},
+		{Origin: "mounts[1]", Destination: "/t/in", Kind: Temporary, Type: "tmpfs"},
+	}
+	if !reflect.DeepEqual(m.Entries, want) {
+		t.Errorf("%+v, want\n%+v", m.Entries, want)
 	}
 }
 
@@ -190,9 +210,9 @@ func TestDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Device{
-		{Path: "/dev/null", Type: "c", Major: 1, Minor: 3, Mode: 0o666, UID: 7, Bind: true},
-		{Path: "/dev/disk", Type: "b", Major: 8, Minor: 1, Mode: 0o600, GID: 7, Bind: true},
-		{Path: "/dev/pipe", Type: "p", Mode: 0o666},
+		{Path: "/dev/null", Type: "c", Major: 1, Minor: 3, Mode: 0o666, UID: 7, Asked: true, Bind: true},
+		{Path: "/dev/disk", Type: "b", Major: 8, Minor: 1, Mode: 0o600, GID: 7, Asked: true, Bind: true},
+		{Path: "/dev/pipe", Type: "p", Mode: 0o666, Asked: true},
 	}
 	if len(m.Devices) != 8 || !reflect.DeepEqual(m.Devices[5:], want) {
 		t.Errorf("%+v", m.Devices)

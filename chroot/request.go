@@ -46,8 +46,15 @@ func NewMap(r MapRequest) (Map, error) {
 	if err := m.addRoot(r); err != nil {
 		return Map{}, err
 	}
-	for i, mount := range r.Spec.Mounts {
-		if err := m.addMount(r, fmt.Sprintf("mounts[%d]", i), mount); err != nil {
+	mounts, err := withoutRemounts(r.Spec.Mounts)
+	if err != nil {
+		return Map{}, err
+	}
+	for i, mount := range mounts {
+		if mount == nil {
+			continue
+		}
+		if err := m.addMount(r, fmt.Sprintf("mounts[%d]", i), *mount); err != nil {
 			return Map{}, err
 		}
 	}

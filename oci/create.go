@@ -60,6 +60,7 @@ type container struct {
 	agent    *agent.Conn // nil where the policy has none
 	host     <-chan host.Host
 	starts   bool // as soon as it is created
+	launched bool // hooks may have run
 }
 
 // create makes the container up to "created". detached says that nobody will be there to relay a terminal, start that it will be started at
@@ -274,6 +275,7 @@ func (c *container) decideAndLaunch(o CreateOptions, asked policy.Policy, wait f
 	if err != nil {
 		return err
 	}
+	c.launched = true
 	c.monitor, err = monitor.Launch(monitor.Request{
 		Plan: c.plan, Hooks: c.bundle.Spec.Hooks, Cgroup: c.cgroup, Entrance: wait, Caller: c.caller,
 		State:       specs.State{Version: specs.Version, ID: c.dir.ID(), Bundle: c.bundle.Path, Annotations: c.bundle.Spec.Annotations},
@@ -355,6 +357,10 @@ func (c *container) undo() {
 		if err := c.cgroup.Destroy(); err != nil {
 			c.runtime.Log.Warn(err)
 		}
+	}
+	if c.launched {
+		// The life cycle ends as that of a container that has been deleted: what its other hooks have made can be taken back.
+		c.runtime.runPoststop(c.bundle.Spec.Hooks, &c.record)
 	}
 	if c.dir != nil {
 		c.removeDir()

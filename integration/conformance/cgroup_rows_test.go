@@ -143,9 +143,9 @@ func cgroupSections() []section {
 	}
 }
 
-// deviceOpens opens a device that no container has by itself, under one rule for it after the other.
+// deviceOpens opens a device that no container has by itself, the kernel's log, which everybody may open for writing, under one rule for it after the other.
 func (x *trial) deviceOpens(allow []bool, want string) {
-	b := x.bundle("(exec 3<>/dev/x) 2>/dev/null && echo opened || echo refused")
+	b := x.bundle("(exec 3>/dev/x) 2>/dev/null && echo opened || echo refused")
 	b.spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "c", Major: 1, Minor: 11, FileMode: pointer(os.FileMode(0o666))}}
 	for _, allowed := range allow {
 		b.spec.Linux.Resources.Devices = append(b.spec.Linux.Resources.Devices,

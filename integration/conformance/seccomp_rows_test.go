@@ -93,12 +93,12 @@ func seccompSections() []section {
 				s.Syscalls[0].Action, s.Syscalls[0].ErrnoRet = specs.ActKillProcess, pointer(uint(28))
 			})},
 			{lines: "969,970,972", says: "`index`, `value` and `op` are what is compared", test: func(x *trial) {
-				// mkdir(path, mode) and mkdirat(dir, path, mode)
+				// chmod(path, mode) and fchmodat(dir, path, mode)
 				rule := func(name string, index uint) specs.LinuxSyscall {
 					return specs.LinuxSyscall{Names: []string{name}, Action: specs.ActErrno, ErrnoRet: pointer(uint(28)), Args: []specs.LinuxSeccompArg{{Index: index, Value: 0o700, Op: specs.OpEqualTo}}}
 				}
-				under(func() *specs.LinuxSeccomp { return profile(rule("mkdir", 1), rule("mkdirat", 2)) },
-					"mkdir -m 755 /tmp/y && echo made; mkdir -m 700 /tmp/x 2>&1; true", "made\n"+refusedText)(x)
+				under(func() *specs.LinuxSeccomp { return profile(rule("chmod", 1), rule("fchmodat", 2)) },
+					"touch /tmp/x; chmod 755 /tmp/x && echo changed; chmod 700 /tmp/x 2>&1; true", "changed\nchmod: /tmp/x: No space left on device\n")(x)
 			}},
 			{lines: "972", says: "an `op` that there is not is an error", test: refusesProfile(func(s *specs.LinuxSeccomp) {
 				s.Syscalls[0].Args = []specs.LinuxSeccompArg{{Index: 0, Value: 1, Op: "SCMP_CMP_NONSENSE"}}

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -30,12 +31,13 @@ func Capability(name string) (c capability.Cap, known bool) {
 	return c, known
 }
 
-// checkCapabilities refuses unknown names. runc goes on without them; but a name that nobody knows is most likely a typo, and a workload that lacks
-// what its author meant to give it fails in ways that are hard to read.
-func checkCapabilities(field string, sets *specs.LinuxCapabilities) error {
+// checkCapabilities warns of unknown names, which the container goes without: the specification has it so, for a bundle may be
+// written for a newer kernel than this one. To leave one out never gives the workload more.
+func (v *validator) checkCapabilities(field string, sets *specs.LinuxCapabilities) {
 	if sets == nil {
-		return nil
+		return
 	}
+	var told []string
 	for _, set := range []struct {
 		name  string
 		names []string
@@ -44,10 +46,10 @@ func checkCapabilities(field string, sets *specs.LinuxCapabilities) error {
 		{"permitted", sets.Permitted}, {"ambient", sets.Ambient},
 	} {
 		for i, name := range set.names {
-			if _, known := Capability(name); !known {
-				return invalid(at(field+"."+set.name, i), "unknown capability %q", name)
+			if _, known := Capability(name); !known && !slices.Contains(told, name) {
+				told = append(told, name)
+				v.warn(at(field+"."+set.name, i), "unknown capability %q: left out", name)
 			}
 		}
 	}
-	return nil
 }

@@ -34,7 +34,7 @@ func checkSeccomp(spec *specs.Spec) error {
 			return err
 		}
 	}
-	if err := checkErrno(field+".defaultErrnoRet", profile.DefaultErrnoRet); err != nil {
+	if err := checkErrno(field+".defaultErrnoRet", profile.DefaultAction, profile.DefaultErrnoRet); err != nil {
 		return err
 	}
 	for i, arch := range profile.Architectures {
@@ -75,8 +75,10 @@ func checkSyscalls(index int, rule *specs.LinuxSyscall) error {
 	if !knownAction(rule.Action) {
 		return checkAction(field("action"), rule.Action)
 	}
-	if rule.ErrnoRet != nil && *rule.ErrnoRet > maxErrno {
-		return checkErrno(field("errnoRet"), rule.ErrnoRet)
+	if rule.ErrnoRet != nil {
+		if err := checkErrno(field("errnoRet"), rule.Action, rule.ErrnoRet); err != nil {
+			return err
+		}
 	}
 	for i, arg := range rule.Args {
 		if arg.Index >= maxSyscallArgs {
@@ -94,9 +96,16 @@ func checkSyscalls(index int, rule *specs.LinuxSyscall) error {
 	return nil
 }
 
-func checkErrno(field string, errno *uint) error {
-	if errno != nil && *errno > maxErrno {
+// checkErrno refuses numbers that are none, and those that an action has no use for: the specification wants that said. 0 is
+// let be, with which engines fill in what they have no number for.
+func checkErrno(field string, action specs.LinuxSeccompAction, errno *uint) error {
+	switch {
+	case errno == nil || *errno == 0:
+		return nil
+	case *errno > maxErrno:
 		return invalid(field, "%d is above %d", *errno, maxErrno)
+	case action != specs.ActErrno && action != specs.ActTrace:
+		return invalid(field, "%s has no error number", action)
 	}
 	return nil
 }

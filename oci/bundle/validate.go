@@ -38,6 +38,7 @@ func Validate(spec *specs.Spec) (warnings []string, err error) {
 		checkVersion,
 		checkUnsupported,
 		v.checkSpecProcess,
+		checkAnnotations,
 		checkRoot,
 		checkNames,
 		v.checkMounts,
@@ -85,6 +86,13 @@ func checkVersion(spec *specs.Spec) error {
 	if version[0] != knownMajor || version[1] > knownMinorMax {
 		return invalid(field, "unknown version %q, known are %d.0 to %d.%d",
 			spec.Version, knownMajor, knownMajor, knownMinorMax)
+	}
+	return nil
+}
+
+func checkAnnotations(spec *specs.Spec) error {
+	if _, there := spec.Annotations[""]; there {
+		return invalid("annotations", "an empty key")
 	}
 	return nil
 }

@@ -124,12 +124,7 @@ func TestValidateErrors(t *testing.T) {
 			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
 		}},
 		{`process.execCPUAffinity.final: "1-" is no list of CPUs such as 0-3,5`, func(s *specs.Spec) { s.Process.ExecCPUAffinity = &specs.CPUAffinity{Initial: "0", Final: "1-"} }},
-		{`process.capabilities.effective[0]: unknown capability "CAP_FUTURE"`, func(s *specs.Spec) {
-			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_KILL"}, Effective: []string{"CAP_FUTURE"}}
-		}},
-		{`process.capabilities.bounding[0]: unknown capability "cap_kill"`, func(s *specs.Spec) {
-			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"cap_kill"}}
-		}},
+		{"annotations: an empty key", func(s *specs.Spec) { s.Annotations = map[string]string{"": "x"} }},
 		{"process.selinuxLabel: not supported by this version", func(s *specs.Spec) { s.Process.SelinuxLabel = "x" }},
 		{"process.selinuxLabel: not supported by this version", func(s *specs.Spec) { s.Process.SelinuxLabel = "x" }},
 
@@ -293,6 +288,12 @@ func TestValidateErrors(t *testing.T) {
 			p.Syscalls[0].Action = specs.ActNotify
 		})},
 		{"linux.seccomp.syscalls[0].errnoRet: 5000 is above 4095", seccomp(func(p *specs.LinuxSeccomp) { p.Syscalls[0].ErrnoRet = pointer(uint(5000)) })},
+		{"linux.seccomp.syscalls[0].errnoRet: SCMP_ACT_KILL_PROCESS has no error number", seccomp(func(p *specs.LinuxSeccomp) {
+			p.Syscalls[0].Action, p.Syscalls[0].ErrnoRet = specs.ActKillProcess, pointer(uint(1))
+		})},
+		{"linux.seccomp.defaultErrnoRet: SCMP_ACT_ALLOW has no error number", seccomp(func(p *specs.LinuxSeccomp) {
+			p.DefaultAction, p.DefaultErrnoRet = specs.ActAllow, pointer(uint(1))
+		})},
 		{"linux.seccomp.syscalls[0].args[0].index: 6, expected 0 to 5", seccomp(func(p *specs.LinuxSeccomp) {
 			p.Syscalls[0].Args = []specs.LinuxSeccompArg{{Index: 6, Op: specs.OpEqualTo}}
 		})},
@@ -343,8 +344,11 @@ func TestValidateAccepts(t *testing.T) {
 			s.Linux.Resources = &specs.LinuxResources{Unified: map[string]string{"memory.high": "1"}}
 		},
 		"empty seccomp": func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{} },
-		"seccomp errno": seccomp(func(p *specs.LinuxSeccomp) { p.Syscalls[0].ErrnoRet = pointer(uint(38)) }),
-		"seccomp flag":  seccomp(func(p *specs.LinuxSeccomp) { p.Flags = []specs.LinuxSeccompFlag{flagTsync} }),
+		"seccomp errno": seccomp(func(p *specs.LinuxSeccomp) {
+			p.Syscalls[0].Action, p.Syscalls[0].ErrnoRet = specs.ActErrno, pointer(uint(38))
+		}),
+		"seccomp without an errno": seccomp(func(p *specs.LinuxSeccomp) { p.Syscalls[0].ErrnoRet = pointer(uint(0)) }),
+		"seccomp flag":             seccomp(func(p *specs.LinuxSeccomp) { p.Flags = []specs.LinuxSeccompFlag{flagTsync} }),
 		"hook": func(s *specs.Spec) {
 			s.Hooks = &specs.Hooks{Poststart: []specs.Hook{{Path: "/a", Timeout: pointer(1)}}}
 		},
@@ -375,6 +379,12 @@ func TestValidateWarnings(t *testing.T) {
 		}},
 		{"linux.gidMappings: ignored, the user namespace /proc/1/ns/user has mappings already",
 			all(with(specs.UserNamespace, "/proc/1/ns/user"), mappings(nil, oneToOne))},
+		{`process.capabilities.bounding[1]: unknown capability "CAP_FUTURE": left out`, func(s *specs.Spec) {
+			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_KILL", "CAP_FUTURE"}, Effective: []string{"CAP_FUTURE"}}
+		}},
+		{`process.capabilities.bounding[0]: unknown capability "cap_kill": left out`, func(s *specs.Spec) {
+			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"cap_kill"}}
+		}},
 	} {
 		t.Run(test.want, func(t *testing.T) {
 			spec := parsed(t, test.change)
