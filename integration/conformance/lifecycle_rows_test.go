@@ -97,7 +97,7 @@ func runtimeSections() []section {
 		{document, "Delete", []requirement{
 			{lines: "141", says: "delete without an ID is an error", test: withoutID("delete")},
 			{lines: "142", says: "delete of a container that runs is an error and has no effect on it", test: deleteRunning},
-			{lines: "142", says: "delete of a container that is created is an error, too", test: func(x *trial) { x.fails("delete", x.create(x.bundle(sleeps)).id) }},
+			{lines: "142", says: "delete of a container that is created is an error, too (containerd counts on its being deleted, as runc does)", test: func(x *trial) { x.fails("delete", x.create(x.bundle(sleeps)).id) }},
 			{lines: "143", says: "delete deletes what create made", test: deleteUndoes},
 			{lines: "144", says: "delete does not delete what the container did not create", test: deleteLeavesOthers},
 		}},

@@ -23,7 +23,7 @@ import (
 )
 
 // commandTimeout bounds every command of a runtime.
-const commandTimeout = 30 * time.Second
+const commandTimeout = 60 * time.Second
 
 // trial is one test of one runtime. What fails in it is the row's verdict, not a failure of the Go test.
 type trial struct {
