@@ -120,7 +120,7 @@ func TestFeaturesDocument(t *testing.T) {
 		t.Errorf("capabilities %q", f.Linux.Capabilities)
 	}
 	for _, off := range []*bool{
-		f.Linux.Selinux.Enabled, f.Linux.IntelRdt.Enabled, f.Linux.NetDevices.Enabled,
+		f.Linux.Selinux.Enabled, f.Linux.IntelRdt.Enabled,
 	} {
 		if off == nil || *off {
 			t.Error("something is announced that is refused")

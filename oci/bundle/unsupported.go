@@ -29,7 +29,6 @@ func checkUnsupported(spec *specs.Spec) error {
 		present bool
 	}{
 		{"linux.intelRdt", linux.IntelRdt != nil},
-		{"linux.netDevices", len(linux.NetDevices) > 0},
 		{"linux.mountLabel", linux.MountLabel != ""},
 	} {
 		if section.present {

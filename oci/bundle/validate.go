@@ -46,6 +46,7 @@ func Validate(spec *specs.Spec) (warnings []string, err error) {
 		checkNamespaces,
 		v.checkMappings,
 		checkTimeOffsets,
+		checkNetDevices,
 		checkPaths,
 		checkPropagation,
 		checkSysctls,

@@ -104,9 +104,11 @@ func TestValidateErrors(t *testing.T) {
 			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "0-x"}
 		}},
 		{`linux.personality.domain: unknown domain "", known are LINUX and LINUX32`, func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{} }},
-		{"linux.netDevices: not supported by this version", func(s *specs.Spec) {
-			s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}}
-		}},
+		{"linux.netDevices: needs a network namespace", all(without(specs.NetworkNamespace), netDevices(map[string]specs.LinuxNetDevice{"eth0": {}}))},
+		{`linux.netDevices: "a/b" is not the name of a network device`, netDevices(map[string]specs.LinuxNetDevice{"a/b": {}})},
+		{`linux.netDevices: "sixteen-letters-" is not the name of a network device`, netDevices(map[string]specs.LinuxNetDevice{"sixteen-letters-": {}})},
+		{`linux.netDevices[eth0].name: ".." is not the name of a network device`, netDevices(map[string]specs.LinuxNetDevice{"eth0": {Name: ".."}})},
+		{`linux.netDevices[eth1].name: "eth0" is that of eth0 already`, netDevices(map[string]specs.LinuxNetDevice{"eth0": {}, "eth1": {Name: "eth0"}})},
 		{"linux.mountLabel: not supported by this version", func(s *specs.Spec) { s.Linux.MountLabel = "x" }},
 		{"process.scheduler.policy: missing", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{} }},
 		{"process.scheduler: invalid scheduler policy: SCHED_X", func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_X"} }},
@@ -468,4 +470,8 @@ func FuzzSysctlPath(f *testing.F) {
 			t.Errorf("%q: %q, then %q (%v)", name, file, again, err)
 		}
 	})
+}
+
+func netDevices(devices map[string]specs.LinuxNetDevice) func(*specs.Spec) {
+	return func(s *specs.Spec) { s.Linux.NetDevices = devices }
 }

@@ -98,6 +98,9 @@ func (m *Monitor) walk(l *plan.Launch) error {
 					return err
 				}
 			}
+			if err := moveDevices(m.pid, p.NetDevices); err != nil {
+				return err
+			}
 		case l.Mounted:
 			if err := m.mounted(l); err != nil {
 				return err

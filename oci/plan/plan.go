@@ -32,18 +32,20 @@ type Plan struct {
 	Sysctl        map[string]string            `json:"sysctl,omitempty"` // by the file's path below /proc/sys
 	Personality   specs.LinuxPersonalityDomain `json:"personality,omitempty"`
 	MemoryPolicy  *specs.LinuxMemoryPolicy     `json:"memoryPolicy,omitempty"`
-	Process       Process                      `json:"process"`
-	Root          chroot.Map                   `json:"root"`
-	Landlock      *landlock.Ruleset            `json:"landlock,omitempty"` // nil: no ruleset
-	Network       netfilter.Policy             `json:"network"`
-	Bind          netfilter.BindPolicy         `json:"bind,omitzero"`
-	Overlay       seccompnotif.Overlay         `json:"overlay"`
-	Agent         *Agent                       `json:"agent,omitempty"` // nil: nobody is asked
-	Seccomp       *specs.LinuxSeccomp          `json:"-"`               // the spec's own filter; it is large, and kept with the spec
-	Resources     *specs.LinuxResources        `json:"resources,omitempty"`
-	Narrowed      policy.Limits                `json:"narrowed,omitzero"` // limits that the agent has put below Resources
-	Policy        policy.Policy                `json:"policy"`
-	Enforcement   []Enforcement                `json:"enforcement"`
+	// NetDevices are moved into the container's network namespace.
+	NetDevices  map[string]specs.LinuxNetDevice `json:"netDevices,omitempty"`
+	Process     Process                         `json:"process"`
+	Root        chroot.Map                      `json:"root"`
+	Landlock    *landlock.Ruleset               `json:"landlock,omitempty"` // nil: no ruleset
+	Network     netfilter.Policy                `json:"network"`
+	Bind        netfilter.BindPolicy            `json:"bind,omitzero"`
+	Overlay     seccompnotif.Overlay            `json:"overlay"`
+	Agent       *Agent                          `json:"agent,omitempty"` // nil: nobody is asked
+	Seccomp     *specs.LinuxSeccomp             `json:"-"`               // the spec's own filter; it is large, and kept with the spec
+	Resources   *specs.LinuxResources           `json:"resources,omitempty"`
+	Narrowed    policy.Limits                   `json:"narrowed,omitzero"` // limits that the agent has put below Resources
+	Policy      policy.Policy                   `json:"policy"`
+	Enforcement []Enforcement                   `json:"enforcement"`
 }
 
 // Enforcement says what holds one rule up.
@@ -90,7 +92,7 @@ func New(r Request) (*Plan, error) {
 		p.UIDMappings, p.GIDMappings = spec.Linux.UIDMappings, spec.Linux.GIDMappings
 		p.DenySetgroups = r.Host.EUID != 0
 	}
-	p.MemoryPolicy = spec.Linux.MemoryPolicy
+	p.MemoryPolicy, p.NetDevices = spec.Linux.MemoryPolicy, spec.Linux.NetDevices
 	if spec.Linux.Personality != nil {
 		p.Personality = spec.Linux.Personality.Domain
 	}

@@ -32,7 +32,7 @@ type Launch struct {
 	Options launch.Options
 
 	// The sync points, in order. Those that the program lacks are 0.
-	Born    launch.Sync // namespaces made or joined; uid and gid maps are to be written, the cgroup to be entered
+	Born    launch.Sync // namespaces made or joined; uid and gid maps are to be written, the cgroup to be entered, network devices to be moved
 	Mounted launch.Sync // the file tree stands, the old root is still there: hooks run, rules are added
 	Parked  launch.Sync // all but the spec's filter and execve is done; the filter as well where it notifies
 
@@ -63,7 +63,7 @@ func (p *Plan) Init(h Held) *Launch {
 	s.Setsid()
 	s.Call("umask", unix.SYS_UMASK, launch.Value(noUmask))
 	p.enter(s, h, birth)
-	if h.Wait || p.Namespaces.New(specs.UserNamespace) {
+	if h.Wait || p.Namespaces.New(specs.UserNamespace) || len(p.NetDevices) > 0 {
 		l.Born = s.Sync("namespaces are there")
 	}
 	p.becomeRoot(s)
