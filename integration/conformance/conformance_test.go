@@ -201,4 +201,4 @@ func TestEveryDemandHasARow(t *testing.T) {
 }
 
 // documents are the specification's parts that bind a Linux runtime.
-var documents = []string{"runtime.md", "config.md", "config-linux.md", "runtime-linux.md", "features.md", "features-linux.md"}
+var documents = []string{"bundle.md", "runtime.md", "config.md", "config-linux.md", "runtime-linux.md", "features.md", "features-linux.md"}

@@ -3,6 +3,7 @@ package conformance
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,23 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
+
+// bundleFormat is the rows of bundle.md.
+func bundleFormat() section {
+	return section{"bundle.md", "Container Format", []requirement{
+		{lines: "14", says: "config.json is in the root of the bundle, and has that name: without it there is an error", test: func(x *trial) {
+			b := x.bundle(sleeps)
+			x.store(b)
+			x.noError(os.Rename(filepath.Join(b.dir, "config.json"), filepath.Join(b.dir, "spec.json")))
+			x.refusesStored(b)
+		}},
+		{lines: "19", says: "a root that `root.path` names relative to the bundle is found there", test: func(x *trial) {
+			b := x.bundle("echo ran")
+			b.spec.Root.Path = filepath.Base(b.root)
+			x.prints(b, "ran\n")
+		}},
+	}}
+}
 
 // runtimeSections are the rows of runtime.md.
 func runtimeSections() []section {

@@ -32,7 +32,7 @@ type section struct {
 
 // sections are the whole table, in the order of the documents.
 func sections() []section {
-	return slices.Concat(runtimeSections(), configSections(), linuxSections(), []section{devLinks()}, featureSections())
+	return slices.Concat([]section{bundleFormat()}, runtimeSections(), configSections(), linuxSections(), []section{devLinks()}, featureSections())
 }
 
 // at are the lines of the row.
