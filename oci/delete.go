@@ -100,11 +100,26 @@ func (r *Runtime) remove(dir *state.Dir, record *state.Record, force bool) error
 	if err := waitMonitor(record.Monitor); err != nil {
 		return fmt.Errorf("monitor: %w", err)
 	}
-	if err := group.Destroy(); err != nil {
+	if err := destroy(group); err != nil {
 		return err
 	}
 	r.poststop(dir, record)
 	return dir.Remove()
+}
+
+// destroy removes the cgroup of a container whose processes have all been killed. On a busy machine it takes the killed a while to be gone. And the child that a
+// killed creator was making may enter one hierarchy after the other still, before it finds that it is alone and ends: of the first ones, nobody who looks for
+// processes in another knows, so that no error of the removal is final before the time is over.
+func destroy(group *cgroup.Manager) error {
+	for deadline := time.Now().Add(endWait); ; {
+		err := group.Destroy() // which itself waits for processes to be gone
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		if err := group.SignalAll(unix.SIGKILL); err != nil && !errors.Is(err, cgroup.ErrAbsent) {
+			return err
+		}
+	}
 }
 
 // poststop runs the poststop hooks; what they say is for the log.

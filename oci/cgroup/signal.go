@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
@@ -10,6 +11,10 @@ import (
 
 // killRounds bounds how often SignalAll looks for processes that were forked while it killed.
 const killRounds = 20
+
+// freezeWait is how long processes may take to be frozen. The library gives up (and thaws) after a thousand looks at a v1 freezer, which on a busy machine is
+// sooner than a process that forks or is in the kernel gets to run.
+const freezeWait = 5 * time.Second
 
 // Freeze stops every process of the container, and returns when they all have stopped.
 func (m *Manager) Freeze() error { return m.freeze(cgroups.Frozen) }
@@ -24,10 +29,16 @@ func (m *Manager) freeze(state cgroups.FreezerState) error {
 	// The library remembers the state among the limits; that is no part of the configuration.
 	kept := m.config.Cgroup.Resources.Freezer
 	defer func() { m.config.Cgroup.Resources.Freezer = kept }()
-	if err := m.lib.Freeze(state); err != nil {
-		return fmt.Errorf("cgroup freezer: %w", err)
+	for deadline := time.Now().Add(freezeWait); ; {
+		err := m.lib.Freeze(state)
+		if err == nil {
+			return nil
+		}
+		// What the kernel says is final; that the library has given up has no number.
+		if errno := unix.Errno(0); errors.As(err, &errno) || !m.lib.Exists() || time.Now().After(deadline) {
+			return fmt.Errorf("cgroup freezer: %w", err)
+		}
 	}
-	return nil
 }
 
 // Frozen tells whether the container itself is frozen (and not merely a cgroup above it). It is false without a cgroup
