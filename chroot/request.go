@@ -27,7 +27,8 @@ type MapRequest struct {
 	UserNamespace bool
 	// JoinedNamespace tells that the container does not have its mount namespace to itself.
 	JoinedNamespace bool
-	// BindDevices has device nodes bound from the host although there is no user namespace, because the runtime itself may not mknod.
+	// BindDevices has device nodes bound from the host although there is no user namespace, because the runtime itself may not mknod: it is in one, or not
+	// privileged.
 	BindDevices bool
 	// KernelCore tells that the host has /proc/kcore.
 	KernelCore bool

@@ -73,6 +73,9 @@ func (r *Runtime) create(id string, o CreateOptions, detached, start bool) (c *c
 	if c.bundle, err = bundle.Load(o.Bundle); err != nil {
 		return nil, err
 	}
+	if err := enterOwn(c.caller, c.bundle.Spec); err != nil {
+		return nil, err
+	}
 	if plan.Exposed(c.bundle.Spec) {
 		if err := caller.Seal(c.caller); err != nil {
 			return nil, err
@@ -162,7 +165,7 @@ func (c *container) findCgroup(id string, asked policy.Policy) error {
 		return err
 	}
 	c.bundle.Spec = spec
-	config, err := cgroup.Plan(spec, cgroup.Options{ID: id, Systemd: c.runtime.SystemdCgroup, Rootless: c.runtime.Rootless})
+	config, err := cgroup.Plan(spec, cgroup.Options{ID: id, Systemd: c.runtime.SystemdCgroup, Rootless: c.runtime.Rootless, Disabled: c.runtime.NoCgroup})
 	if err != nil {
 		return err
 	}
@@ -215,9 +218,19 @@ func (c *container) decide(id string, asked policy.Policy) (err error) {
 	c.plan, err = plan.New(plan.Request{
 		ID: id, Bundle: c.bundle, Policy: asked, Host: on, Home: home(c.bundle), KernelCore: statErr == nil, Names: answers, Hosts: hosts, Ephemeral: ports,
 		Agent:   wanted(c.agent),
-		Cgroups: hierarchies(on.Cgroup.Layout, c.cgroup.Paths(), hasNamespace(c.bundle.Spec, specs.CgroupNamespace)),
+		Cgroups: hierarchies(on.Cgroup.Layout, c.cgroupPaths(on), hasNamespace(c.bundle.Spec, specs.CgroupNamespace)),
 	})
 	return err
+}
+
+// cgroupPaths is where the container's cgroup is as it shows in the container. An ordinary user's is made, if at all, when the container's tree stands already: then
+// it is the one that this process is in, and that the container stays in where none can be made, or is to be made.
+func (c *container) cgroupPaths(on host.Host) map[string]string {
+	ordinary := on.EUID != 0 || !on.InitialUserNS
+	if c.runtime.NoCgroup || ordinary && c.runtime.Rootless && !c.runtime.SystemdCgroup {
+		return cgroup.OwnPaths()
+	}
+	return c.cgroup.Paths()
 }
 
 // furnish puts into the state directory what the other verbs need, while the container's first process is on its way.
@@ -294,6 +307,8 @@ func (c *container) publish(o CreateOptions) error {
 		return fmt.Errorf("the container's init has ended before it was started: %w", err)
 	}
 	c.record.Namespaces = namespacePaths(c.plan.Namespaces, pid)
+	// Where an ordinary user could not make all of it.
+	c.record.CgroupPaths = c.cgroup.Paths()
 	if err := c.dir.Save(&c.record); err != nil {
 		return err
 	}

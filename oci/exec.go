@@ -58,6 +58,9 @@ func (r *Runtime) Exec(id string, o ExecOptions) (exitCode int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := enterAbove(p, record.Init.PID); err != nil {
+		return 0, err
+	}
 	home, err := homeInside(record.Init.PID, process.User.UID)
 	if err != nil {
 		return 0, err

@@ -20,6 +20,7 @@ const DefaultRoot = "/run/sandlock"
 type Runtime struct {
 	Root          string // directory of the containers' states
 	SystemdCgroup bool   // --systemd-cgroup
+	NoCgroup      bool   // --cgroup-manager disabled
 	Rootless      bool   // --rootless, or not root
 	Config        string // operator's configuration, "" for the default place
 	Profile       string // --profile, "" for the operator's default

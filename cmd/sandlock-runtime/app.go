@@ -56,6 +56,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "format of the log: text or json"},
 		&cli.StringFlag{Name: "root", Value: defaultRoot(), Usage: "`DIRECTORY` of the containers' state (this should be located in tmpfs)"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: `let systemd make the cgroups; cgroupsPath is of the form "slice:prefix:name", as in "system.slice:runc:434234"`},
+		&cli.StringFlag{Name: "cgroup-manager", Value: "cgroupfs", Usage: "who makes the cgroups: cgroupfs, systemd (as with --systemd-cgroup), or disabled for none, as podman has it"},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "ignore cgroup permission errors: true, false or auto"},
 		&cli.StringFlag{Name: "criu", Usage: "ignored", Hidden: true},
 		&cli.StringFlag{Name: "config", Usage: "`FILE` with the operator's configuration (default: /etc/sandlock/config.toml, if there is one)"},
@@ -87,6 +88,18 @@ func (p *program) prepare(c *cli.Context) error {
 		SystemdCgroup: c.Bool("systemd-cgroup"),
 		Config:        c.String("config"),
 		Profile:       c.String("profile"),
+	}
+	switch manager := c.String("cgroup-manager"); manager {
+	case "cgroupfs":
+	case "systemd":
+		runtime.SystemdCgroup = true
+	case "disabled":
+		if runtime.SystemdCgroup {
+			return errors.New("--cgroup-manager disabled and --systemd-cgroup exclude each other")
+		}
+		runtime.NoCgroup = true
+	default:
+		return fmt.Errorf("--cgroup-manager: %q is none of cgroupfs, systemd, disabled", manager)
 	}
 	var err error
 	if runtime.Root, err = stateRoot(c); err != nil {

@@ -24,6 +24,10 @@ void caller_tie(pid_t monitor, pid_t child);
 // caller_seal seals this process, see seal.h, and keeps the socket (-1 for none) through it. It returns as seal does.
 int caller_seal(int socket);
 
+// caller_enter executes the program again in the user namespace that the descriptor stands for, and keeps the socket (-1 for none) through it; with
+// mounts not 0 it has a mount namespace of its own there. It returns, with errno set, only if it cannot.
+void caller_enter(int socket, int user, int mounts);
+
 // The monitor's end of the socket to the calling process; -1 in a process that was not split.
 extern int caller_socket;
 

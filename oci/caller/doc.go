@@ -12,6 +12,9 @@
 // start, and where the container's first process is under Landlock, and nobody but its own children is in its PID namespace, that holds the door: no file
 // outside the container's root can be opened or executed then. So there it is left to the verb to call Seal where it needs to.
 //
+// A process without privileges has them in a user namespace of its own, which a Go process cannot enter any more. [Enter] has it execute itself again, and the
+// constructor enters.
+//
 // The kernel ties no process to another that is not its parent, and the monitor is not the workload's. [Process.Tie] has the calling process, which is their
 // common parent, fork a third one that waits for the end of either, and kills the workload if the monitor's came first. It stays in C, too, and has
 // a few dirty pages.

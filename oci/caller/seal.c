@@ -85,3 +85,7 @@ int seal(char **argv, char **environment) {
   }
   return -1;
 }
+
+void execute_again(char **argv, char **environment) {
+  execute(sealed() ? open(self, O_RDONLY | O_CLOEXEC) : sealed_copy(), argv, environment);
+}

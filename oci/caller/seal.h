@@ -8,4 +8,7 @@ int seal(char **argv, char **environment);
 // executed_by_descriptor says whether this process is the outcome of seal.
 int executed_by_descriptor(void);
 
+// execute_again executes the program again, sealed. It returns, with errno set, only if it cannot.
+void execute_again(char **argv, char **environment);
+
 #endif

@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +15,14 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 int caller_socket = -1;
 
 // The global options that take a value as the next argument; a test compares the list with the command's own.
-const char *const caller_options_with_value[] = {"root", "log", "log-format", "rootless", "config", "profile", "criu", 0};
+const char *const caller_options_with_value[] = {"root", "log", "log-format", "rootless", "cgroup-manager", "config", "profile", "criu", 0};
 
 static int takes_value(const char *option) {
   if (strchr(option, '=')) return 0;
@@ -170,19 +173,79 @@ static char **arguments;
 // In a process that was split and sealed afterwards: the number of the socket to the calling process.
 static const char socket_variable[] = "_SANDLOCK_CALLER";
 
-int caller_seal(int socket) {
+// keep has the socket live through execve.
+static int keep(int socket) {
   char number[12];
+  if (socket < 0) return 0;
   snprintf(number, sizeof number, "%d", socket);
-  if (socket >= 0) {
-    if (setenv(socket_variable, number, 1) < 0) return -1;
-    fcntl(socket, F_SETFD, 0);
-  }
-  int result = seal(arguments, environ);
+  if (setenv(socket_variable, number, 1) < 0) return -1;
+  return fcntl(socket, F_SETFD, 0);
+}
+
+// drop undoes keep where there has been no execve.
+static void drop(int socket) {
   int error = errno;
   unsetenv(socket_variable);
   if (socket >= 0) fcntl(socket, F_SETFD, FD_CLOEXEC);
   errno = error;
+}
+
+int caller_seal(int socket) {
+  int result = keep(socket);
+  if (result == 0) result = seal(arguments, environ);
+  drop(socket);
   return result;
+}
+
+// What a process that executes itself again is to do first: see caller_enter.
+static const char enter_variable[] = "_SANDLOCK_ENTER";
+
+void caller_enter(int socket, int user, int mounts) {
+  char text[32];
+  snprintf(text, sizeof text, "%d %d", user, mounts);
+  if (keep(socket) == 0 && setenv(enter_variable, text, 1) == 0 && fcntl(user, F_SETFD, 0) == 0) execute_again(arguments, environ);
+  int error = errno;
+  unsetenv(enter_variable);
+  errno = error;
+  drop(socket);
+}
+
+static void __attribute__((noreturn)) fail(const char *what) {
+  fprintf(stderr, "sandlock-runtime: entering a user namespace: %s: %s\n", what, strerror(errno));
+  _exit(1);
+}
+
+// ambient gives this process's capabilities to the programs it executes, or takes them away from them again.
+static void ambient(int on) {
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+  if (syscall(SYS_capget, &header, data) < 0) fail("capget");
+  for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) data[i].inheritable = on ? data[i].permitted : 0;
+  // What is not inheritable is not ambient, either.
+  if (syscall(SYS_capset, &header, data) < 0) fail("capset");
+  for (unsigned long capability = 0; on && prctl(PR_CAPBSET_READ, capability) >= 0; capability++)
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0) fail("prctl(PR_CAP_AMBIENT_RAISE)");
+}
+
+// enter is what caller_enter has asked for, in a process that it has executed. Setns gives capabilities, but the process's memory still belongs to the user
+// namespace that it was executed in, and with it the right to look into the children. So the program is executed once more.
+static void enter(void) {
+  const char *text = getenv(enter_variable);
+  int user, mounts;
+  if (!text || !executed_by_descriptor()) return;
+  if (sscanf(text, "%d %d", &user, &mounts) != 2) {
+    // The second time.
+    unsetenv(enter_variable);
+    ambient(0);
+    return;
+  }
+  if (setns(user, CLONE_NEWUSER) < 0) fail("setns");
+  close(user);
+  if (mounts && unshare(CLONE_NEWNS) < 0) fail("unshare(CLONE_NEWNS)");
+  ambient(1);
+  if (setenv(enter_variable, "entered", 1) < 0) fail("setenv");
+  execute_again(arguments, environ);
+  fail("execveat");
 }
 
 // resume takes up what a process was before it was sealed. It returns 0 where there is nothing to take up.
@@ -202,6 +265,7 @@ __attribute__((constructor)) static void before_main(int argc, char **argv, char
   if (!stays && !joins) return;
   arguments = argv;
   fill_standard();
+  enter();
   if (joins && seal(argv, environment) < 0) {
     fprintf(stderr, "sandlock-runtime: sealing the executable: %s\n", strerror(errno));
     _exit(1);

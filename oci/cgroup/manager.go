@@ -30,6 +30,9 @@ type Manager struct {
 // state file before the first directory is made. Where the host has no usable cgroups and none is required, the Manager
 // is one that does nothing, see [Manager.Absent].
 func New(c Config) (*Manager, error) {
+	if c.Disabled {
+		return without(c, errors.New("--cgroup-manager disabled"))
+	}
 	paths, err := knownPaths(c.Cgroup)
 	if err != nil {
 		return without(c, err)
@@ -166,15 +169,27 @@ func (m *Manager) Apply(pid int) error {
 func (m *Manager) join(pid int) error {
 	err := m.lib.Apply(pid)
 	if errors.Is(err, cgroups.ErrRootless) {
-		// The hierarchies that refused us have left the library's paths; a limit in one of them fails in Set.
-		if len(m.lib.GetPaths()) == 0 {
-			return m.giveUp(err)
-		}
-		err = nil
+		return m.settle(err)
 	}
 	if err != nil {
 		return m.giveUp(fmt.Errorf("unable to apply cgroup configuration: %w", err))
 	}
+	return nil
+}
+
+// settle goes on with what an ordinary user could make of the cgroup. Most of the hierarchies that refused us have left the library's paths, and a limit in one of
+// them fails in Set; the one without controllers on a hybrid host stays among them, there or not.
+func (m *Manager) settle(why error) error {
+	made := m.lib.GetPaths()
+	maps.DeleteFunc(made, func(_, dir string) bool { return !cgroups.PathExists(dir) })
+	if len(made) == 0 {
+		return m.giveUp(why)
+	}
+	lib, err := manager.NewWithPaths(m.config.Cgroup, made)
+	if err != nil {
+		return m.giveUp(err)
+	}
+	m.lib = lib
 	return nil
 }
 

@@ -36,6 +36,27 @@ func knownPaths(cg *cgroups.Cgroup) (map[string]string, error) {
 	if inner == "" {
 		return nil, nil
 	}
+	return below(inner)
+}
+
+// OwnPaths are the directories of the cgroup that this process is in, like those of [Manager.Paths]; none if they cannot be found out.
+func OwnPaths() map[string]string {
+	if !cgroups.IsCgroup2UnifiedMode() {
+		paths, err := below("")
+		if err != nil {
+			return nil
+		}
+		return paths
+	}
+	own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
+	if err != nil {
+		return nil
+	}
+	return map[string]string{"": filepath.Join("/sys/fs/cgroup", own[""])}
+}
+
+// below is inner below our own cgroup in every v1 hierarchy.
+func below(inner string) (map[string]string, error) {
 	own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ const scopePrefix = "sandlock"
 type Options struct {
 	ID       string // container id; it names the cgroup where the spec gives no path
 	Systemd  bool   // systemd makes the cgroup (--systemd-cgroup)
+	Disabled bool   // none is to be made (--cgroup-manager disabled)
 	Rootless bool   // failing for want of permission is forgiven where nothing was asked for (--rootless)
 }
 
@@ -28,6 +29,8 @@ type Config struct {
 	Cgroup *cgroups.Cgroup `json:"cgroup"`
 	// Required names what the container asks for that cannot be had without a cgroup; empty if it asks for nothing.
 	Required string `json:"required,omitempty"`
+	// Disabled tells that none is to be made.
+	Disabled bool `json:"disabled,omitempty"`
 }
 
 // Plan translates linux.cgroupsPath and linux.resources. The default devices of the runtime specification are allowed
@@ -46,7 +49,7 @@ func Plan(spec *specs.Spec, o Options) (Config, error) {
 		cg.ScopePrefix = scopePrefix
 	}
 	cg.OwnerUID = owner(spec)
-	return Config{Cgroup: cg, Required: required(spec.Linux, o)}, nil
+	return Config{Cgroup: cg, Required: required(spec.Linux, o), Disabled: o.Disabled}, nil
 }
 
 // defaultDevices lists the devices every container may use.

@@ -28,6 +28,9 @@ func (c Capabilities) names() []string {
 // MarshalJSON writes the set as an array of names.
 func (c Capabilities) MarshalJSON() ([]byte, error) { return json.Marshal(c.names()) }
 
+// OwnCapabilities are the calling thread's effective ones.
+func OwnCapabilities() Capabilities { return effectiveCapabilities() }
+
 // effectiveCapabilities reads the calling thread's effective set, see capget(2); empty if that fails.
 func effectiveCapabilities() Capabilities {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

@@ -22,9 +22,11 @@ type Host struct {
 	Capabilities Capabilities `json:"capabilities"`    // the effective set of this process
 	UserNS       bool         `json:"user_namespaces"` // the kernel has them, whether or not it lets this process make one
 	// InitialUserNS is true in the user namespace the machine booted with, where capabilities hold for the whole machine.
-	InitialUserNS bool         `json:"initial_user_namespace"`
-	Cgroup        Cgroup       `json:"cgroup"`
-	Landlock      landlock.ABI `json:"landlock_abi"` // 0: none
+	InitialUserNS bool `json:"initial_user_namespace"`
+	// SetgroupsDenied tells that nobody can change supplementary groups in this process's user namespace; see user_namespaces(7).
+	SetgroupsDenied bool         `json:"setgroups_denied"`
+	Cgroup          Cgroup       `json:"cgroup"`
+	Landlock        landlock.ABI `json:"landlock_abi"` // 0: none
 	// LandlockError says why there is no Landlock.
 	LandlockError string  `json:"landlock_error,omitempty"`
 	Seccomp       Seccomp `json:"seccomp"`
@@ -40,6 +42,7 @@ func Probe() Host {
 		Seccomp:      probeSeccomp(),
 	}
 	host.UserNS, host.InitialUserNS = probeUserNS()
+	host.SetgroupsDenied = !host.InitialUserNS && setgroupsDenied()
 	abi, err := landlock.Probe()
 	host.Landlock = abi
 	if err != nil {

@@ -2,6 +2,8 @@ package host
 
 import (
 	"encoding/json"
+	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,4 +72,10 @@ func ProbeNamespaces() Namespaces {
 		}
 	}
 	return found
+}
+
+// setgroupsDenied asks /proc whether setgroups(2) is denied in this process's user namespace. What cannot be found out is denied.
+func setgroupsDenied() bool {
+	text, err := os.ReadFile("/proc/self/setgroups")
+	return err != nil || strings.TrimSpace(string(text)) != "allow"
 }

@@ -92,6 +92,10 @@ func (m *Monitor) walk(l *plan.Launch) error {
 				if err := writeIDMaps(m.pid, p); err != nil {
 					return err
 				}
+				// Here it can be written by an ordinary user; see [plan.Held].
+				if err := setOOMScore(m.pid, p.Process.OOMScoreAdj); err != nil {
+					return err
+				}
 			}
 			if m.request.Cgroup.NeedsPID() {
 				if err := m.request.Cgroup.Apply(m.pid); err != nil {
@@ -254,6 +258,7 @@ func (m *Monitor) hold() (h held, err error) {
 		return h, err
 	}
 	h.Wait = m.request.Cgroup.NeedsPID()
+	h.User = os.Geteuid() != 0
 	h.enter(entrance)
 	if h.sources, err = chroot.Open(p.Root); err != nil {
 		return h, err

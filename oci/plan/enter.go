@@ -90,6 +90,19 @@ func (p *Plan) join(s *launch.Program, h Held, b birth) {
 	s.Mark(joined)
 }
 
+// born is where the parent maps the ids. The kernel gives the files of a process that cannot be looked into to root, and an ordinary user could not write to
+// them: for as long as it takes, it can be.
+func (p *Plan) born(l *Launch, h Held) {
+	visible := func(on uint64) {
+		if h.User && p.Namespaces.New(specs.UserNamespace) {
+			l.Program.Prctl("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE, on)
+		}
+	}
+	visible(1)
+	l.Born = l.Program.Sync("namespaces are there")
+	visible(0)
+}
+
 // becomeRoot takes up the user namespace's own root, whose files the tree is made of.
 func (p *Plan) becomeRoot(s *launch.Program) {
 	if !p.Namespaces.Has(specs.UserNamespace) {

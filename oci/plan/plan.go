@@ -1,11 +1,13 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/chroot"
 	"github.com/sandlock/sandlock-runtime/landlock"
@@ -90,7 +92,10 @@ func New(r Request) (*Plan, error) {
 	p.Process.limitOpenFiles(r.Policy.Limits.OpenFiles)
 	if p.Namespaces.New(specs.UserNamespace) {
 		p.UIDMappings, p.GIDMappings = spec.Linux.UIDMappings, spec.Linux.GIDMappings
-		p.DenySetgroups = r.Host.EUID != 0
+	}
+	p.DenySetgroups = r.Host.SetgroupsDenied || r.Host.EUID != 0 && !r.Host.Capabilities.Has(unix.CAP_SETGID)
+	if p.DenySetgroups && r.Host.EUID != 0 && len(p.Process.Groups) > 0 {
+		return nil, errors.New("process.user.additionalGids: an ordinary user cannot give a container additional groups without a range in /etc/subgid")
 	}
 	p.MemoryPolicy, p.NetDevices = spec.Linux.MemoryPolicy, spec.Linux.NetDevices
 	if spec.Linux.Personality != nil {
@@ -157,7 +162,7 @@ func (p *Plan) mapRequest(r Request) chroot.MapRequest {
 		Denied: r.Policy.Filesystem.Deny, Cgroups: r.Cgroups,
 		UserNamespace:   p.Namespaces.Has(specs.UserNamespace),
 		JoinedNamespace: p.Namespaces.Path(specs.MountNamespace) != "",
-		BindDevices:     !r.Host.Capabilities.Has(capMknod),
+		BindDevices:     !r.Host.Capabilities.Has(capMknod) || !r.Host.InitialUserNS,
 		KernelCore:      r.KernelCore,
 		Files:           hostsFile(p.Network.Pinned(), r.Hosts),
 	}

@@ -23,6 +23,7 @@ type Held struct {
 	Streams    []launch.FD          // to become the standard streams, for exec
 	Preserve   int                  // descriptors from 3 up that the workload keeps
 	SessionKey string               // name of the session keyring, "" to leave it
+	User       bool                 // the parent is an ordinary user, who cannot write to files of root's
 	Wait       bool                 // the parent has something to do before the child goes on from its birth
 }
 
@@ -64,7 +65,7 @@ func (p *Plan) Init(h Held) *Launch {
 	s.Call("umask", unix.SYS_UMASK, launch.Value(noUmask))
 	p.enter(s, h, birth)
 	if h.Wait || p.Namespaces.New(specs.UserNamespace) || len(p.NetDevices) > 0 {
-		l.Born = s.Sync("namespaces are there")
+		p.born(l, h)
 	}
 	p.becomeRoot(s)
 	if birth.cgroup {
