@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/vishvananda/netlink"
@@ -56,10 +57,14 @@ func moveDevice(name, newName string, to netns.NsHandle, inside *netlink.Handle)
 	if err := netlink.LinkSetDown(device); err != nil {
 		return fmt.Errorf("set it down: %w", err)
 	}
+	before, err := inside.LinkList()
+	if complete(err) != nil {
+		return fmt.Errorf("devices of the container: %w", err)
+	}
 	if err := moveLink(device.Attrs().Index, newName, to); err != nil {
 		return fmt.Errorf("move it as %q: %w", newName, err)
 	}
-	moved, err := inside.LinkByName(newName)
+	moved, err := arrived(inside, newName, before)
 	if complete(err) != nil {
 		return fmt.Errorf("moved as %q: %w", newName, err)
 	}
@@ -75,6 +80,26 @@ func moveDevice(name, newName string, to netns.NsHandle, inside *netlink.Handle)
 		return fmt.Errorf("set it up: %w", err)
 	}
 	return nil
+}
+
+// arrived finds the device that has come as name. The kernel has completed a name with %d, and the index may be another than before: it is the one that was
+// not there.
+func arrived(inside *netlink.Handle, name string, before []netlink.Link) (netlink.Link, error) {
+	prefix, suffix, completed := strings.Cut(name, "%d")
+	if !completed {
+		return inside.LinkByName(name)
+	}
+	now, err := inside.LinkList()
+	if complete(err) != nil {
+		return nil, err
+	}
+	for _, link := range now {
+		same := func(old netlink.Link) bool { return old.Attrs().Index == link.Attrs().Index }
+		if full := link.Attrs().Name; strings.HasPrefix(full, prefix) && strings.HasSuffix(full, suffix) && !slices.ContainsFunc(before, same) {
+			return link, nil
+		}
+	}
+	return nil, unix.ENODEV
 }
 
 // moveLink moves and renames in one request: at no time has the device a name that somebody else's has there.
