@@ -167,12 +167,17 @@ func (d *Daemon) Ctr(args ...string) *exec.Cmd {
 
 // Import makes an image of the directory tree root, for the CRI plug-in.
 func (d *Daemon) Import(root, image string, command ...string) error {
+	return d.ImportInto("k8s.io", root, image, command...)
+}
+
+// ImportInto makes an image of the directory tree root in a namespace of containerd's.
+func (d *Daemon) ImportInto(namespace, root, image string, command ...string) error {
 	archive := d.path("image.tar")
 	if err := writeArchive(archive, root, image, command); err != nil {
 		return err
 	}
 	defer os.Remove(archive)
-	if out, err := d.Ctr("--namespace", "k8s.io", "images", "import", "--local", archive).CombinedOutput(); err != nil {
+	if out, err := d.Ctr("--namespace", namespace, "images", "import", "--local", archive).CombinedOutput(); err != nil {
 		return fmt.Errorf("ctr images import: %w: %s", err, out)
 	}
 	return nil
