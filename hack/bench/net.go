@@ -291,7 +291,7 @@ func (b *bench) output(p *place, args ...string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(out.Name()) // with the directory, at the latest
+	defer func() { _ = os.Remove(out.Name()) }() // with the directory, at the latest
 	defer out.Close()
 	if err := p.runtime.do(out, args...); err != nil {
 		return nil, err

@@ -166,10 +166,13 @@ func (c *container) interruptedCreate(signal unix.Signal, after time.Duration) e
 	}
 	timer := time.AfterFunc(after, func() { _ = cmd.Process.Signal(signal) })
 	defer timer.Stop()
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // in whatever way: it may have been done before the signal
+		close(ended)
+	}()
 	select {
-	case <-ended: // in whatever way: it may have been done before the signal
+	case <-ended:
 		return nil
 	case <-time.After(c.h.bound):
 		c.h.tally.hang(c.stuck("create that was sent "+signal.String(), cmd.Process.Pid))
