@@ -24,13 +24,14 @@ func PortNotifications() []seccompnotif.Notification {
 	}
 }
 
-// ViewNotifications returns the uses of system calls by which the tables of TCP sockets are read: opens for reading.
+// ViewNotifications returns the uses of system calls by which the tables of TCP sockets are read: opens for reading, and openat2, whose
+// flags lie in memory.
 func ViewNotifications() []seccompnotif.Notification {
 	reads := func(flags int) []seccompnotif.Match {
 		const others = unix.O_ACCMODE | unix.O_CREAT | unix.O_DIRECTORY | unix.O_PATH
 		return []seccompnotif.Match{{Arg: flags, Op: seccompnotif.MaskedEqual, Mask: others, Value: unix.O_RDONLY}}
 	}
-	return []seccompnotif.Notification{{Syscall: "openat", When: reads(2)}, {Syscall: "open", When: reads(1)}}
+	return []seccompnotif.Notification{{Syscall: "openat", When: reads(2)}, {Syscall: "open", When: reads(1)}, {Syscall: "openat2"}}
 }
 
 // PortDenials returns what would bind TCP ports, or tell of them, past a [PortSpace]: MPTCP sockets (EPROTONOSUPPORT, upon which

@@ -1,10 +1,12 @@
 package netfilter
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,17 +23,26 @@ const maxTable = 64 << 20
 // ViewHandlers returns the handlers of [ViewNotifications]: who opens /proc/net/tcp gets what [PortSpace.View] makes of it.
 func (p *PortSpace) ViewHandlers() map[int]seccompnotif.Handler {
 	handlers := map[int]seccompnotif.Handler{
-		unix.SYS_OPENAT: seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action { return p.open(c, c.Arg(1)) }),
+		unix.SYS_OPENAT: seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action {
+			return p.open(c, int(int32(c.Arg(0))), c.Arg(1))
+		}),
+		unix.SYS_OPENAT2: seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action {
+			var flags [8]byte // the first member of struct open_how, see openat2(2)
+			if err := c.ReadMemory(c.Arg(2), flags[:]); err != nil || binary.NativeEndian.Uint64(flags[:])&^(unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY) != unix.O_RDONLY {
+				return seccompnotif.Continue() // safe, as in open
+			}
+			return p.open(c, int(int32(c.Arg(0))), c.Arg(1))
+		}),
 	}
 	if nr, present, _ := seccompnotif.SyscallNumber("open"); present {
-		handlers[nr] = seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action { return p.open(c, c.Arg(0)) })
+		handlers[nr] = seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action { return p.open(c, unix.AT_FDCWD, c.Arg(0)) })
 	}
 	return handlers
 }
 
-// open answers an open whose path lies at addr. It looks at the path in the guest's memory and lets others continue, which is safe
+// open answers an open whose path lies at addr and begins at dir, if it is relative. It looks at the path in the guest's memory and lets others continue, which is safe
 // because it protects nothing: a guest that changes the path meanwhile gets to see the ports as they are outside.
-func (p *PortSpace) open(c *seccompnotif.Call, addr uint64) seccompnotif.Action {
+func (p *PortSpace) open(c *seccompnotif.Call, dir int, addr uint64) seccompnotif.Action {
 	if !p.remaps() {
 		return seccompnotif.Continue() // safe, as above
 	}
@@ -39,7 +50,7 @@ func (p *PortSpace) open(c *seccompnotif.Call, addr uint64) seccompnotif.Action 
 	if err != nil {
 		return seccompnotif.Continue() // safe, as above
 	}
-	file, ok := viewedFile(name)
+	file, ok := viewedFile(p.absolute(c, dir, name))
 	if !ok {
 		return seccompnotif.Continue() // safe, as above
 	}
@@ -50,6 +61,22 @@ func (p *PortSpace) open(c *seccompnotif.Call, addr uint64) seccompnotif.Action 
 		}
 		return seccompnotif.InjectBytes(p.View(c, text))
 	})
+}
+
+// absolute returns the whole of a path that begins at dir, if it may lead to a table: others are not asked after.
+func (p *PortSpace) absolute(c *seccompnotif.Call, dir int, name string) string {
+	if last := path.Base(name); path.IsAbs(name) || last != "tcp" && last != "tcp6" {
+		return name
+	}
+	link := "cwd"
+	if dir != unix.AT_FDCWD {
+		link = "fd/" + strconv.Itoa(dir)
+	}
+	base, err := p.host.ReadProcLink(c.PID(), link)
+	if err != nil || !c.Valid() {
+		return name
+	}
+	return path.Join(base, name)
 }
 
 // viewedFile tells whether a path means one of the tables of TCP sockets, as /proc/net and /proc/PID/net have them, and returns its

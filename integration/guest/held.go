@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"net/netip"
 	"os"
 	"unsafe"
@@ -38,6 +39,18 @@ func openFile(args []string) (string, error) {
 		return "", errno
 	}
 	return "opened", unix.Close(int(fd))
+}
+
+// readByOpenat2 opens a file with openat2 and prints what is in it.
+func readByOpenat2(args []string) (string, error) {
+	fd, err := unix.Openat2(unix.AT_FDCWD, args[0], &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC})
+	if err != nil {
+		return "", err
+	}
+	file := os.NewFile(uintptr(fd), args[0])
+	defer file.Close()
+	text, err := io.ReadAll(file)
+	return string(text), err
 }
 
 // bind binds a socket to an address or a path and prints "bound".

@@ -23,6 +23,7 @@ var verbs = map[string]func(args []string) (string, error){
 	"queue":     queue,
 	"reap":      reap,
 	"open":      openFile,
+	"openat2":   readByOpenat2,
 	"bind":      bind,
 	"exec":      execute,
 	"notify":    notify,

@@ -1,6 +1,10 @@
 package plan
 
-import "github.com/sandlock/sandlock-runtime/netfilter"
+import (
+	"slices"
+
+	"github.com/sandlock/sandlock-runtime/netfilter"
+)
 
 const keyRemap = "network.port_remap"
 
@@ -16,8 +20,10 @@ func (p *Plan) planPorts() {
 	}
 }
 
-// PortViews says whether the container sees its own ports in /proc/net. With an agent, which has opens looked at by itself, it does not.
-func (p *Plan) PortViews() bool { return p.Policy.Network.PortRemap && p.Agent == nil }
+// PortViews says whether the container sees its own ports in /proc/net. With an agent that has opens looked at by itself it does not.
+func (p *Plan) PortViews() bool {
+	return p.Policy.Network.PortRemap && (p.Agent == nil || !p.Agent.DenyPaths && !slices.Contains(p.Agent.Syscalls, "openat"))
+}
 
 func (p *Plan) explainPorts() {
 	if p.Policy.Network.PortRemap {
