@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,11 +57,36 @@ func newPodman(t *testing.T, u *user) *podman {
 			t.Errorf("rm: %v", res)
 		}
 		p.endPause(t)
+		p.waitForHelpers(t)
 	})
 	if res := p.run(t, "import", image, "busybox"); res.code != 0 {
 		t.Fatalf("import: %v", res)
 	}
 	return p
+}
+
+// waitForHelpers waits for the processes that tidy up after a container when podman has returned: each has the storage on its command line.
+func (p *podman) waitForHelpers(t *testing.T) {
+	t.Helper()
+	storage := filepath.Join(p.dir, "storage")
+	for deadline := time.Now().Add(commandTimeout); ; time.Sleep(20 * time.Millisecond) {
+		lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		busy := ""
+		for _, file := range lines {
+			if line, err := os.ReadFile(file); err == nil && strings.Contains(string(line), storage) {
+				busy = strings.ReplaceAll(string(line), "\x00", " ")
+			}
+		}
+		if busy == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still there: %s", busy)
+		}
+	}
 }
 
 // endPause ends the process that holds an ordinary user's namespaces for podman's next call.

@@ -87,12 +87,23 @@ type bench struct {
 	runtimes []*candidate
 }
 
+// onTmpfs is where the bundle and the state directories go: on a tmpfs, as /run is on most machines, if there is one.
+func onTmpfs() string {
+	for _, dir := range []string{"/run", "/dev/shm"} {
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err == nil && st.Type == unix.TMPFS_MAGIC {
+			return dir
+		}
+	}
+	return ""
+}
+
 func newBench(path string, rounds int) (*bench, error) {
 	// So that the processes of created containers are inherited here, and reaped, as containerd's shim does.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become a subreaper: %w", err)
 	}
-	dir, err := os.MkdirTemp("", "sl-bench-")
+	dir, err := os.MkdirTemp(onTmpfs(), "sl-bench-")
 	if err != nil {
 		return nil, err
 	}
