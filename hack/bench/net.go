@@ -22,6 +22,8 @@ var netSource []byte
 
 const (
 	netRounds    = 25
+	netInstances = 6    // fresh containers of each place that a server's throughput is measured in: two of one kind differ by some percent for their whole life
+	perInstance  = 6    // rounds in each of them
 	callsPerPart = 3000 // connects or sends that one run of net makes
 	addressRule  = "127.0.0.0/8"
 )
@@ -35,10 +37,7 @@ func (b *bench) net() error {
 	if err := compile(netSource, filepath.Join(root, "root/net")); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(root, "etc/nginx.conf"), []byte(nginxConfig), 0o600); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(root, "var/www/index.html"), make([]byte, 612), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "var/www/index.html"), make([]byte, pageSize), 0o644); err != nil {
 		return err
 	}
 	var runc *candidate
@@ -52,12 +51,16 @@ func (b *bench) net() error {
 		{name: b.ours.name + " without rule", runtime: b.ours},
 		{name: "runc", runtime: runc},
 	}
-	for _, server := range []server{redis, nginx} {
-		if err := b.throughput(server, root, []*place{places[0], places[2]}); err != nil {
+	for _, server := range []server{redis, nginxCached, nginxDebian} {
+		if err := os.WriteFile(filepath.Join(root, serverConfig), []byte(server.config), 0o600); err != nil {
+			return err
+		}
+		again := &place{name: "runc once more", runtime: runc}
+		if err := b.throughput(server, root, []*place{places[0], places[2], again}); err != nil {
 			return fmt.Errorf("%s: %w", server.name, err)
 		}
 	}
-	for _, call := range []string{"connect", "sendmsg"} {
+	for _, call := range []string{"connect", "sendmsg", "request", "open"} {
 		if err := b.calls(call, root, places); err != nil {
 			return fmt.Errorf("%s: %w", call, err)
 		}
@@ -86,42 +89,36 @@ type place struct {
 	cost    []float64 // nanoseconds of CPU time that the container took for a request
 }
 
-// server is a program with the client that loads it, both in one container.
-type server struct {
-	name   string
-	args   []string
-	client []string
-	result *regexp.Regexp // finds requests a second in what the client prints
-	count  *regexp.Regexp // finds how many requests there were, if the client does not make redisRequests
-}
-
-const redisRequests = 100000
-
-var redis = server{
-	"redis-benchmark, GET, 50 connections",
-	[]string{"redis-server", "--port", "6379", "--save", "", "--daemonize", "no", "--logfile", "/dev/null"},
-	[]string{"redis-benchmark", "-q", "-t", "get", "-c", "50", "-n", strconv.Itoa(redisRequests)},
-	regexp.MustCompile(`GET: ([0-9.]+) requests per second`),
-	nil,
-}
-
-const nginxConfig = `daemon off; user root; worker_processes 1; pid /tmp/nginx.pid; error_log /dev/null;
-events { worker_connections 1024; }
-http { access_log off; client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s;
-sendfile on; tcp_nopush on; open_file_cache max=16; keepalive_requests 100000000; server { listen 127.0.0.1:8080; root /var/www; } }
-`
-
-var nginx = server{
-	"nginx and wrk, 612 bytes, 32 connections",
-	[]string{"nginx", "-c", "/etc/nginx.conf"},
-	[]string{"wrk", "-t", "1", "-c", "32", "-d", "1s", "http://127.0.0.1:8080/"},
-	regexp.MustCompile(`Requests/sec: +([0-9.]+)`),
-	regexp.MustCompile(`([0-9]+) requests in`),
-}
-
-// throughput runs the server in each place and its client in turn.
+// throughput runs the server in each place and its client in turn, in one set of containers after another. The last two places are
+// of one kind: what is between them is what the machine cannot tell apart.
 func (b *bench) throughput(s server, root string, places []*place) error {
-	title("net: %s, %d rounds", s.name, netRounds)
+	title("net: %s, %d rounds in each of %d containers", s.name, perInstance, netInstances)
+	for _, p := range places {
+		p.values, p.cost = nil, nil
+	}
+	for range netInstances {
+		if err := b.instance(s, root, places); err != nil {
+			return err
+		}
+	}
+	report(places, func(p *place) string { return fmt.Sprintf("%10.0f /s", median(p.values)) })
+	// Which other work on the machine changes less than it does the throughput.
+	fmt.Println("CPU time for a request")
+	for _, p := range places {
+		fmt.Printf("%-44s %10.2f µs", p.name, median(p.cost)/1000)
+		if p != places[0] {
+			fmt.Printf("       the first to it %.3f (paired %.3f)", median(places[0].cost)/median(p.cost), median(ratios(places[0].cost, p.cost)))
+		}
+		fmt.Println()
+	}
+	control, last := places[len(places)-2], places[len(places)-1]
+	fmt.Printf("control, %s to %s: %.3f of the throughput, %.3f of the CPU time, paired\n", last.name, control.name,
+		median(ratios(last.values, control.values)), median(ratios(last.cost, control.cost)))
+	return nil
+}
+
+// instance starts the server in a fresh container of each place, and measures them in turn.
+func (b *bench) instance(s server, root string, places []*place) error {
 	for _, p := range places {
 		stop, err := b.up(p, root, s.args)
 		if err != nil {
@@ -129,16 +126,7 @@ func (b *bench) throughput(s server, root string, places []*place) error {
 		}
 		defer stop()
 	}
-	err := b.alternate(places, s.client, s.result, s.count, func(p *place) string {
-		return fmt.Sprintf("%10.0f /s", median(p.values))
-	})
-	if err != nil {
-		return err
-	}
-	// Which other work on the machine changes less than it does the throughput.
-	fmt.Printf("%-44s %8.2f µs and %.2f µs       the first to the second %.3f (paired %.3f)\n", "CPU time for a request", median(places[0].cost)/1000,
-		median(places[1].cost)/1000, median(places[0].cost)/median(places[1].cost), median(ratios(places[0].cost, places[1].cost)))
-	return nil
+	return b.alternate(perInstance, places, s.client, s.result, s.count)
 }
 
 func ratios(a, b []float64) []float64 {
@@ -151,20 +139,19 @@ func ratios(a, b []float64) []float64 {
 
 // calls times one system call in each place.
 func (b *bench) calls(call, root string, places []*place) error {
-	title("net: %s, allowed, %d rounds, medians of %d", call, netRounds, callsPerPart)
+	title("net: %s, %d rounds, medians of %d", call, netRounds, callsPerPart)
 	for _, p := range places {
+		p.values, p.cost = nil, nil
 		stop, err := b.up(p, root, []string{"sleep", "1000"})
 		if err != nil {
 			return err
 		}
 		defer stop()
 	}
-	err := b.alternate(places, []string{"/root/net", call, strconv.Itoa(callsPerPart)}, regexp.MustCompile(`([0-9]+)`), nil, func(p *place) string {
-		return fmt.Sprintf("%8.2f µs", median(p.values)/1000)
-	})
-	if err != nil {
+	if err := b.alternate(netRounds, places, []string{"/root/net", call, strconv.Itoa(callsPerPart)}, regexp.MustCompile(`([0-9]+)`), nil); err != nil {
 		return err
 	}
+	report(places, func(p *place) string { return fmt.Sprintf("%8.2f µs", median(p.values)/1000) })
 	more := make([]float64, netRounds)
 	for i := range more {
 		more[i] = (places[0].values[i] - places[1].values[i]) / 1000
@@ -175,8 +162,7 @@ func (b *bench) calls(call, root string, places []*place) error {
 
 // up starts a container in a place and returns how to remove it.
 func (b *bench) up(p *place, root string, args []string) (stop func(), err error) {
-	p.id, p.values = fmt.Sprintf("bench-net-%s-%d-%d", p.runtime.name, os.Getpid(), time.Now().UnixNano()), nil
-	p.cost = nil
+	p.id = fmt.Sprintf("bench-net-%s-%d-%d", p.runtime.name, os.Getpid(), time.Now().UnixNano())
 	spec, err := testbundle.Spec(p.id, root, args...)
 	if err != nil {
 		return nil, err
@@ -203,11 +189,12 @@ func (b *bench) up(p *place, root string, args []string) (stop func(), err error
 	}, nil
 }
 
-// alternate runs a client in each place in turn, round after round, after one that does not count, and prints what it says.
-func (b *bench) alternate(places []*place, client []string, result, count *regexp.Regexp, show func(*place) string) error {
-	for round := -1; round < netRounds; round++ {
-		// Whoever goes first in one round goes last in the next.
-		order := slices.Clone(places)
+// alternate runs a client in each place in turn, round after round, after one that does not count.
+func (b *bench) alternate(rounds int, places []*place, client []string, result, count *regexp.Regexp) error {
+	for round := -1; round < rounds; round++ {
+		// Each goes first as often as it goes last.
+		turn := (round + 1) % len(places)
+		order := slices.Concat(places[turn:], places[:turn])
 		if round%2 != 0 {
 			slices.Reverse(order)
 		}
@@ -233,6 +220,11 @@ func (b *bench) alternate(places []*place, client []string, result, count *regex
 			}
 		}
 	}
+	return nil
+}
+
+// report prints what was measured in each place.
+func report(places []*place, show func(*place) string) {
 	for _, p := range places {
 		fmt.Printf("%-44s %s", p.name, show(p))
 		if p != places[0] {
@@ -240,7 +232,6 @@ func (b *bench) alternate(places []*place, client []string, result, count *regex
 		}
 		fmt.Println()
 	}
-	return nil
 }
 
 // number returns what an expression finds in a text, which it has been seen to find.

@@ -2,13 +2,19 @@
 //
 //   net connect N      makes N blocking connections to a listener of its own and prints the median of connect(2) in nanoseconds.
 //   net sendmsg N      sends N messages of 64 bytes over a connection to itself and prints the median of sendmsg(2).
+//   net request N      makes N requests of itself over one connection with the calls of wrk and nginx (tcp_nopush) and prints the median of one.
+//   net open N         opens and closes a file three directories deep N times and prints the median.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -60,10 +66,17 @@ static double connects(long count) {
 	return median(count);
 }
 
+// connected makes a connection to itself.
+static void connected(int *client, int *server) {
+	int listener = make_listener();
+	*client = socket(AF_INET, SOCK_STREAM, 0);
+	if (connect(*client, (struct sockaddr *)&addr, sizeof addr)) err(1, "connect");
+	if ((*server = accept(listener, NULL, NULL)) < 0) err(1, "accept");
+}
+
 static double sends(long count) {
-	int listener = make_listener(), s = socket(AF_INET, SOCK_STREAM, 0);
-	if (connect(s, (struct sockaddr *)&addr, sizeof addr)) err(1, "connect");
-	int peer = accept(listener, NULL, NULL);
+	int s, peer;
+	connected(&s, &peer);
 	char data[64] = {0}, sink[sizeof data];
 	struct iovec part = {data, sizeof data};
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
@@ -76,10 +89,54 @@ static double sends(long count) {
 	return median(count);
 }
 
+static const char page[] = "/var/www/index.html";
+
+enum { REQUEST = 40, HEADER = 238, PAGE = 612 };
+
+static double requests(long count) {
+	int client, server, file = open(page, O_RDONLY), on = 1, off = 0;
+	connected(&client, &server);
+	if (file < 0) err(1, "%s", page);
+	char header[HEADER] = {0}, buffer[1024];
+	for (long i = -WARM_UP; i < count; i++) {
+		off_t from = 0;
+		struct iovec part = {header, HEADER};
+		double before = now();
+		if (write(client, buffer, REQUEST) != REQUEST || recv(server, buffer, sizeof buffer, 0) != REQUEST) err(1, "ask");
+		if (setsockopt(server, IPPROTO_TCP, TCP_CORK, &on, sizeof on)) err(1, "TCP_CORK");
+		if (writev(server, &part, 1) != HEADER || sendfile(server, file, &from, PAGE) != PAGE) err(1, "answer");
+		if (setsockopt(server, IPPROTO_TCP, TCP_CORK, &off, sizeof off)) err(1, "TCP_CORK");
+		for (int got = 0; got < HEADER + PAGE;) {
+			ssize_t n = read(client, buffer, sizeof buffer);
+			if (n <= 0) err(1, "read");
+			got += n;
+		}
+		if (i >= 0) times[i] = now() - before;
+	}
+	return median(count);
+}
+
+static double opens(long count) {
+	for (long i = -WARM_UP; i < count; i++) {
+		double before = now();
+		int file = open(page, O_RDONLY);
+		if (file < 0) err(1, "%s", page);
+		close(file);
+		if (i >= 0) times[i] = now() - before;
+	}
+	return median(count);
+}
+
+static const struct {
+	const char *name;
+	double (*measure)(long count);
+} parts[] = {{"connect", connects}, {"sendmsg", sends}, {"request", requests}, {"open", opens}};
+
 int main(int argc, char **argv) {
-	if (argc != 3) errx(2, "usage: net connect|sendmsg N");
+	if (argc != 3) errx(2, "usage: net connect|sendmsg|request|open N");
 	long count = atol(argv[2]);
 	if (count < 1 || !(times = calloc(count, sizeof *times))) errx(2, "%s calls", argv[2]);
-	printf("%.0f\n", strcmp(argv[1], "connect") == 0 ? connects(count) : sends(count));
-	return 0;
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		if (strcmp(argv[1], parts[i].name) == 0) return printf("%.0f\n", parts[i].measure(count)) < 0;
+	errx(2, "nothing called %s can be measured", argv[1]);
 }
