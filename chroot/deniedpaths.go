@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/landlock"
+	"github.com/sandlock/sandlock-runtime/oci/launch"
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
 	"github.com/sandlock/sandlock-runtime/seccompnotif/onbehalf"
 )
@@ -266,7 +267,7 @@ func (d *DeniedPaths) deny(path string) error {
 	if len(path) == 0 || path[0] != '/' {
 		return errors.New("it is not absolute")
 	}
-	target, err := openInRoot(d.config.Root, path, unix.O_PATH, 0)
+	target, err := launch.OpenInRoot(d.config.Root, path, unix.O_PATH, 0)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package chroot
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -19,7 +18,10 @@ func cloneTree(dir int, path string, recursive, keepPeers bool) (int, error) {
 	if path == "" {
 		flags |= unix.AT_EMPTY_PATH
 	}
-	fd, err := retry(func() (int, error) { return unix.OpenTree(dir, path, flags) })
+	fd, err := unix.OpenTree(dir, path, flags)
+	for err == unix.EINTR {
+		fd, err = unix.OpenTree(dir, path, flags)
+	}
 	if err != nil {
 		return -1, err
 	}
@@ -79,24 +81,6 @@ func newFilesystem(kind, source string, data []string, attributes Attributes) (i
 		return -1, fmt.Errorf("fsmount %s: %w", kind, err)
 	}
 	return fd, nil
-}
-
-// openInRoot is openat2(2) of a container path: root is "/" to it, and no /proc magic link is followed.
-func openInRoot(root int, path string, flags int, resolve uint64) (int, error) {
-	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | resolve}
-	return retry(func() (int, error) { return unix.Openat2(root, path, &how) })
-}
-
-// retry repeats what a signal or a concurrent rename has interrupted; a scoped lookup fails with EAGAIN then.
-func retry(call func() (int, error)) (int, error) {
-	for attempts := 0; ; attempts++ {
-		fd, err := call()
-		const enough = 100 // renames that keep hitting the same lookup are an attack
-		if (errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN)) && attempts < enough {
-			continue
-		}
-		return fd, err
-	}
 }
 
 func isDirectory(fd int) (bool, error) {

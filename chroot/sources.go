@@ -258,7 +258,7 @@ func (s *Sources) below(destination string) (int, error) {
 	if dir < 0 {
 		return -1, nil
 	}
-	fd, err := openInRoot(dir, rest, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	fd, err := launch.OpenInRoot(dir, rest, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return -1, nil
 	}
@@ -278,7 +278,7 @@ func (s *Sources) locate(destination string) error {
 	if dir < 0 {
 		return nil
 	}
-	fd, err := openInRoot(dir, rest, unix.O_PATH, unix.RESOLVE_NO_SYMLINKS)
+	fd, err := launch.OpenInRoot(dir, rest, unix.O_PATH, unix.RESOLVE_NO_SYMLINKS)
 	if err == nil {
 		unix.Close(fd)
 		s.places[destination] = place{exists: true}

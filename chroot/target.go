@@ -32,12 +32,7 @@ func (s *Sources) mountPoint(p *launch.Program, root launch.FD, about, destinati
 	have, follow, missing := p.Label("have"), p.Label("follow"), p.Label("missing")
 	literal.OnSuccess(have).OnError(follow)
 	p.Mark(follow)
-	followed, again := p.Label("followed"), p.Label("again")
-	p.Openat2(root, name, unix.O_PATH|unix.O_CLOEXEC, 0, launch.InRoot).OnSuccess(followed).OnError(again).Into(target)
-	// A lookup with ".." in it fails with EAGAIN when something is renamed or mounted anywhere at that moment.
-	p.Mark(again)
 	p.Openat2(root, name, unix.O_PATH|unix.O_CLOEXEC, 0, launch.InRoot).OnError(missing, unix.ENOENT).Into(target)
-	p.Mark(followed)
 	p.About("%s: a link leads into /proc", about)
 	refuseProc(p, target, have)
 	p.About("%s", about)

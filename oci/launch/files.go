@@ -8,10 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Resolve flags for paths inside a container's root: symbolic links are followed as if the root were "/", and no
-// /proc magic link leads out of it.
-const InRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
-
 // bytesOf is v's memory, for structures that the kernel reads.
 func bytesOf[T any](v *T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
@@ -49,10 +45,10 @@ var resolveNames = []flagName{
 	{unix.RESOLVE_NO_SYMLINKS, "RESOLVE_NO_SYMLINKS"}, {unix.RESOLVE_BENEATH, "RESOLVE_BENEATH"}, {unix.RESOLVE_NO_XDEV, "RESOLVE_NO_XDEV"},
 }
 
-// Openat2 is openat2(2); its result is the descriptor.
+// Openat2 is openat2(2), repeated as [OpenInRoot] does; its result is the descriptor.
 func (p *Program) Openat2(dir FD, path string, flags uint64, mode uint64, resolve uint64) Step {
 	how := unix.OpenHow{Flags: flags, Mode: mode, Resolve: resolve}
-	return p.Call("openat2", unix.SYS_OPENAT2, dir.Arg, Text(path), structure(&how, printOpenHow), Value(uint64(unsafe.Sizeof(how))))
+	return p.call(opLookup, "openat2", unix.SYS_OPENAT2, dir.Arg, Text(path), structure(&how, printOpenHow), Value(uint64(unsafe.Sizeof(how))))
 }
 
 func printOpenHow(a Arg) string {

@@ -34,6 +34,7 @@ type operation uint32
 
 const (
 	opCall    operation = iota // issue the system call
+	opLookup                   // openat2, again if something was renamed or mounted meanwhile
 	opSync                     // tell the parent, wait for its word
 	opHop                      // clone a successor that goes on with the list, and exit
 	opExpect                   // compare one byte of a buffer
@@ -72,13 +73,17 @@ type Step struct {
 
 // Call adds a raw system call. name is its name as in syscalls(2), number its unix.SYS_ constant.
 func (p *Program) Call(name string, number uintptr, args ...Arg) Step {
+	return p.call(opCall, name, number, args...)
+}
+
+func (p *Program) call(o operation, name string, number uintptr, args ...Arg) Step {
 	if len(args) > maxArgs {
 		panic("launch: " + name + " has more than six arguments")
 	}
 	for _, a := range args {
 		p.keepInherited(a)
 	}
-	return p.add(step{operation: opCall, name: name, number: number, args: args})
+	return p.add(step{operation: o, name: name, number: number, args: args})
 }
 
 func (p *Program) add(s step) Step {

@@ -91,12 +91,24 @@ static long sync_point(struct walk_program *program, uint64_t number) {
   return 0;
 }
 
+// The kernel fails a lookup that is to stay within a root, and follows a "..", with EAGAIN when something is renamed or mounted meanwhile,
+// anywhere on the machine. Renames that hit the same lookup a hundred times are an attack.
+enum { LOOKUPS = 100 };
+
+static long lookup(long number, const uint64_t *a) {
+  long result = -EAGAIN;
+  for (int i = 0; i < LOOKUPS && result == -EAGAIN; i++) result = call(number, a[0], a[1], a[2], a[3]);
+  return result;
+}
+
 static long run(struct walk_program *program, const struct walk_step *step, int64_t *slots) {
   uint64_t a[WALK_ARGS];
   for (int i = 0; i < WALK_ARGS; i++) a[i] = step->from_slot & (1u << i) ? (uint64_t)slots[step->args[i]] : step->args[i];
   switch (step->operation) {
   case WALK_CALL:
     return call6((long)step->number, (long)a[0], (long)a[1], (long)a[2], (long)a[3], (long)a[4], (long)a[5]);
+  case WALK_LOOKUP:
+    return lookup((long)step->number, a);
   case WALK_SYNC:
     return sync_point(program, step->number);
   case WALK_HOP:

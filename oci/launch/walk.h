@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum { WALK_CALL, WALK_SYNC, WALK_HOP, WALK_EXPECT, WALK_REACHED, WALK_FAIL };
+enum { WALK_CALL, WALK_LOOKUP, WALK_SYNC, WALK_HOP, WALK_EXPECT, WALK_REACHED, WALK_FAIL };
 enum { WALK_ARGS = 6, WALK_ERRNOS = 4 };
 
 struct walk_step {

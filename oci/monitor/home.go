@@ -15,7 +15,7 @@ const maxPasswd = 1 << 20
 // Home is the home directory of a user by the container's own /etc/passwd, or "/". root is a descriptor of the container's
 // root; the file is not trusted.
 func Home(root int, uid uint32) string {
-	fd, err := unix.Openat2(root, "etc/passwd", &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: launch.InRoot})
+	fd, err := launch.OpenInRoot(root, "etc/passwd", unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return "/"
 	}

@@ -19,7 +19,7 @@ func opener(root *os.File) landlock.Opener {
 		if name == "" {
 			name = "."
 		}
-		return unix.Openat2(int(root.Fd()), name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: launch.InRoot})
+		return launch.OpenInRoot(int(root.Fd()), name, unix.O_PATH, 0)
 	}
 }
 

@@ -124,6 +124,9 @@ func (w *worker) findFast(l lookup) (*Object, unix.Errno) {
 	var at int
 	if dir != "" {
 		fd, errno := openat2(l.start, dir, &how)
+		if errno == unix.EAGAIN {
+			return nil, errno
+		}
 		if errno != 0 {
 			return nil, errSlow
 		}
@@ -162,10 +165,13 @@ func (w *worker) findFast(l lookup) (*Object, unix.Errno) {
 	return o, 0
 }
 
+// openat2 repeats what a signal has interrupted, and a scoped lookup that the kernel fails with EAGAIN: it does so with each that follows a ".." while
+// something is renamed or mounted anywhere on the machine. It is not repeated for ever, since the guest may be who renames.
 func openat2(dir int, path string, how *unix.OpenHow) (int, unix.Errno) {
-	for {
+	const attempts = 100
+	for i := 1; ; i++ {
 		fd, err := unix.Openat2(dir, path, how)
-		if err != unix.EINTR {
+		if err != unix.EINTR && (err != unix.EAGAIN || i >= attempts) {
 			return fd, errnoOf(err)
 		}
 	}
