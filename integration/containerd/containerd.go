@@ -1,27 +1,20 @@
 // Package containerd starts a containerd 2.x of its own beside whatever the machine runs: its own root, state and socket, its CRI plug-in with
-// real CNI plug-ins, in a network namespace of its own, so that its bridge goes with it. What listens there is reached by Dial.
+// real CNI plug-ins, in a network namespace of its own.
 package containerd
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// startTimeout is how long containerd may take until it answers, and to end once asked to.
-const startTimeout = 60 * time.Second
+	"github.com/sandlock/sandlock-runtime/integration/daemon"
+)
 
 // cniPlugins is where Debian's containernetworking-plugins are.
 const cniPlugins = "/usr/lib/cni"
@@ -31,31 +24,29 @@ const PauseImage = "localhost/pause:test"
 
 // Daemon is a running containerd. Its methods may be called from any goroutine.
 type Daemon struct {
-	dir  string
-	bin  string
-	cmd  *exec.Cmd
-	done chan error
+	*daemon.Daemon
+	bin string
 }
 
 // Start starts the containerd in the directory bin, with all it has in dir, which should be short for the sake of its sockets, and waits until it
 // answers. runtimes are executables by the name of their handler; register, if not nil, is given the configuration's path to add more to it.
 func Start(dir, bin string, runtimes map[string]string, register func(file string) error) (*Daemon, error) {
-	d := &Daemon{dir: dir, bin: bin}
-	if err := os.MkdirAll(d.path("cni"), 0o700); err != nil {
+	d := &Daemon{daemon.New("containerd", dir), bin}
+	if err := os.MkdirAll(d.Path("cni"), 0o700); err != nil {
 		return nil, err
 	}
 	for name, text := range map[string]string{"config.toml": d.config(runtimes), "cni/10-bridge.conflist": d.network()} {
-		if err := os.WriteFile(d.path(name), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(d.Path(name), []byte(text), 0o600); err != nil {
 			return nil, err
 		}
 	}
 	if register != nil {
-		if err := register(d.path("config.toml")); err != nil {
+		if err := register(d.Path("config.toml")); err != nil {
 			return nil, err
 		}
 	}
 	if err := d.Run(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, d.Stop())
 	}
 	return d, nil
 }
@@ -77,7 +68,7 @@ state = %q
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dirs = [%q]
     conf_dir = %q
-`, d.path("root"), d.path("state"), d.Socket(), PauseImage, cniPlugins, d.path("cni"))
+`, d.Path("root"), d.Path("state"), d.Socket(), PauseImage, cniPlugins, d.Path("cni"))
 	for name, path := range runtimes {
 		fmt.Fprintf(&b, `[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.%s]
   runtime_type = "io.containerd.runc.v2"
@@ -93,71 +84,16 @@ const Bridge = "10.88.0.1"
 
 func (d *Daemon) network() string {
 	return fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "test", "plugins": [{"type": "bridge", "bridge": "cni0", "isGateway": true,
-"ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.88.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}`, d.path("ipam"))
+"ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.88.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}`, d.Path("ipam"))
 }
-
-func (d *Daemon) path(name string) string { return filepath.Join(d.dir, name) }
 
 // Socket is the path of containerd's socket.
-func (d *Daemon) Socket() string { return d.path("sock") }
+func (d *Daemon) Socket() string { return d.Path("sock") }
 
-// Run starts containerd, the first time or after End.
+// Run starts containerd, the first time or after End, and waits until it answers.
 func (d *Daemon) Run() error {
-	log, err := os.OpenFile(d.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	attributes := &syscall.SysProcAttr{Setsid: true}
-	var start func(*exec.Cmd) error
-	if d.cmd == nil {
-		attributes.Cloneflags = unix.CLONE_NEWNET
-		start = (*exec.Cmd).Start
-	} else {
-		// Pods that have survived expect their bridge: the namespace is kept by one of our own.
-		start = func(cmd *exec.Cmd) error { return d.InNetwork(cmd.Start) }
-	}
-	cmd := exec.Command("/bin/sh", "-c", `ip link set lo up && exec containerd "$@"`, "containerd", "--config", d.path("config.toml"))
-	cmd.Env = append(os.Environ(), "PATH="+d.bin+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, attributes
-	if err := start(cmd); err != nil {
-		return fmt.Errorf("containerd: %w", err)
-	}
-	if d.cmd == nil {
-		if err := keepNetwork(cmd.Process.Pid, d.path("netns")); err != nil {
-			return err
-		}
-	}
-	d.cmd, d.done = cmd, make(chan error, 1)
-	go func() { d.done <- cmd.Wait() }()
-	return d.waitUntilUp()
-}
-
-// keepNetwork binds a process's network namespace to a file, so that it outlives the process.
-func keepNetwork(pid int, file string) error {
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		return err
-	}
-	return unix.Mount(fmt.Sprintf("/proc/%d/ns/net", pid), file, "", unix.MS_BIND, "")
-}
-
-func (d *Daemon) waitUntilUp() error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(startTimeout)
-	for {
-		select {
-		case err := <-d.done:
-			d.done <- err
-			return fmt.Errorf("containerd ended at once (%v):\n%s", err, d.LogTail(20))
-		case <-deadline:
-			return fmt.Errorf("containerd did not answer in %s:\n%s", startTimeout, d.LogTail(20))
-		case <-tick.C:
-			if d.Ctr("version").Run() == nil {
-				return nil
-			}
-		}
-	}
+	answers := func() bool { return d.Ctr("version").Run() == nil }
+	return d.Daemon.Run(answers, []string{"PATH=" + d.bin + ":" + os.Getenv("PATH")}, "--config", d.Path("config.toml"))
 }
 
 // Ctr prepares a command of ctr for this containerd.
@@ -172,7 +108,7 @@ func (d *Daemon) Import(root, image string, command ...string) error {
 
 // ImportInto makes an image of the directory tree root in a namespace of containerd's.
 func (d *Daemon) ImportInto(namespace, root, image string, command ...string) error {
-	archive := d.path("image.tar")
+	archive := d.Path("image.tar")
 	if err := writeArchive(archive, root, image, command); err != nil {
 		return err
 	}
@@ -183,77 +119,15 @@ func (d *Daemon) ImportInto(namespace, root, image string, command ...string) er
 	return nil
 }
 
-// Dial connects from containerd's network namespace.
-func (d *Daemon) Dial(network, address string) (conn net.Conn, err error) {
-	err = d.InNetwork(func() (err error) {
-		conn, err = net.DialTimeout(network, address, 5*time.Second)
-		return err
-	})
-	return conn, err
-}
-
-// Listen listens in containerd's network namespace.
-func (d *Daemon) Listen(network, address string) (l net.Listener, err error) {
-	err = d.InNetwork(func() (err error) {
-		l, err = net.Listen(network, address)
-		return err
-	})
-	return l, err
-}
-
-// InNetwork runs f on a thread inside containerd's network namespace. The thread is not used again.
-func (d *Daemon) InNetwork(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		ns, err := os.Open(d.path("netns"))
-		if err != nil {
-			done <- err
-			return
-		}
-		defer ns.Close()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter containerd's network namespace: %w", err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
-}
-
-// LogTail returns the last lines of containerd's log.
-func (d *Daemon) LogTail(lines int) string {
-	content, err := os.ReadFile(d.path("log"))
-	if err != nil {
-		return err.Error()
-	}
-	all := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}
-
-// End ends containerd alone: containers live on.
-func (d *Daemon) End(ctx context.Context) error {
-	if err := d.cmd.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	select {
-	case <-d.done:
-		return nil
-	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("containerd did not end in time"), d.cmd.Process.Kill())
-	}
-}
-
 // Stop ends containerd and unmounts what is left in its directory, which is the caller's to remove. Pods are the caller's to remove, too: a shim
 // that is left is an error, and killed.
 func (d *Daemon) Stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	problem := d.End(ctx)
-	for _, pid := range d.shims() {
-		problem = errors.Join(problem, fmt.Errorf("shim %d is left", pid), unix.Kill(pid, unix.SIGKILL))
-	}
-	return errors.Join(problem, d.unmount())
+	return d.Daemon.Stop(func() (problem error) {
+		for _, pid := range d.shims() {
+			problem = errors.Join(problem, fmt.Errorf("shim %d is left", pid), unix.Kill(pid, unix.SIGKILL))
+		}
+		return problem
+	})
 }
 
 // shims are the processes of shims of this containerd.
@@ -274,23 +148,4 @@ func (d *Daemon) shims() []int {
 		}
 	}
 	return pids
-}
-
-// unmount takes away every mount below containerd's directory, the deepest first.
-func (d *Daemon) unmount() error {
-	content, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	var problems []error
-	for i := len(lines) - 1; i >= 0; i-- {
-		fields := strings.Fields(lines[i])
-		if len(fields) > 4 && strings.HasPrefix(fields[4], d.dir+"/") {
-			if err := unix.Unmount(fields[4], unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, fs.ErrNotExist) {
-				problems = append(problems, fmt.Errorf("unmount %s: %w", fields[4], err))
-			}
-		}
-	}
-	return errors.Join(problems...)
 }
