@@ -1,9 +1,7 @@
 package chroot
 
 import (
-	"encoding/gob"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,20 +17,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
-// The tests of denied paths run against real guests: the test binary started again, in a mount namespace and a root of its own, under a filter.
-// It does what the test asks it for over a socket.
-
-const (
-	deniedGuestEnv    = "CHROOT_DENIED_GUEST"
-	deniedGuestSocket = 3
-)
-
-type deniedStart struct {
-	Root    string
-	Program []unix.SockFilter
-}
+// deniedGuestVariable makes a process of the test binary a guest of the tests of denied paths: in a mount namespace and a root of its own, under
+// a filter.
+const deniedGuestVariable = "CHROOT_DENIED_GUEST"
 
 type deniedOrder struct {
 	Action string
@@ -52,32 +42,25 @@ type deniedOutcome struct {
 	Count map[string]int
 }
 
-func deniedGuestMain() error {
-	runtime.LockOSThread()
-	c, err := net.FileConn(os.NewFile(deniedGuestSocket, "socket"))
-	if err != nil {
-		return err
-	}
-	conn := c.(*net.UnixConn)
-	in, out := gob.NewDecoder(conn), gob.NewEncoder(conn)
-	var s deniedStart
-	if err := in.Decode(&s); err != nil {
+func deniedGuestMain(self *testguest.Self) error {
+	var root string
+	if err := self.Setting(&root); err != nil {
 		return err
 	}
 	// The mount namespace is its own.
-	if err := unix.Mount(s.Root, s.Root, "", unix.MS_BIND, ""); err != nil {
+	if err := unix.Mount(root, root, "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
-	for _, m := range []struct{ source, target, kind string }{{"proc", "proc", "proc"}, {filepath.Join(s.Root, "data"), "alias", ""}, {filepath.Join(s.Root, "data/dir/sub"), "alias2", ""}} {
+	for _, m := range []struct{ source, target, kind string }{{"proc", "proc", "proc"}, {filepath.Join(root, "data"), "alias", ""}, {filepath.Join(root, "data/dir/sub"), "alias2", ""}} {
 		flags := uintptr(0)
 		if m.kind == "" {
 			flags = unix.MS_BIND
 		}
-		if err := unix.Mount(m.source, filepath.Join(s.Root, m.target), m.kind, flags, ""); err != nil {
+		if err := unix.Mount(m.source, filepath.Join(root, m.target), m.kind, flags, ""); err != nil {
 			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
 	}
-	if err := unix.Chdir(s.Root); err != nil {
+	if err := unix.Chdir(root); err != nil {
 		return err
 	}
 	if err := unix.PivotRoot(".", "."); err != nil {
@@ -86,38 +69,10 @@ func deniedGuestMain() error {
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return err
 	}
-	listener := -1
-	if s.Program != nil {
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return err
-		}
-		p := unix.SockFprog{Len: uint16(len(s.Program)), Filter: &s.Program[0]}
-		flags := uintptr(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
-		fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&p)))
-		if errno != 0 {
-			return errno
-		}
-		listener = int(fd)
-	}
-	rights := []byte(nil)
-	if listener >= 0 {
-		rights = unix.UnixRights(listener)
-	}
-	if _, _, err := conn.WriteMsgUnix([]byte{0}, rights, nil); err != nil {
+	if err := self.Confine(); err != nil {
 		return err
 	}
-	if listener >= 0 {
-		unix.Close(listener)
-	}
-	for {
-		var o deniedOrder
-		if err := in.Decode(&o); err != nil {
-			return nil // the test is done
-		}
-		if err := out.Encode(deniedActions[o.Action](o)); err != nil {
-			return err
-		}
-	}
+	return testguest.Serve(self, func(o deniedOrder) (deniedOutcome, error) { return deniedActions[o.Action](o), nil })
 }
 
 func (o deniedOrder) issue() (int64, unix.Errno) {
@@ -277,11 +232,7 @@ func deniedCompetition(times int, disturb func(i int), open func() (int64, unix.
 
 // deniedGuest is a running guest.
 type deniedGuest struct {
-	testing.TB
-	cmd      *exec.Cmd
-	conn     *net.UnixConn
-	in       *gob.Decoder
-	out      *gob.Encoder
+	*testguest.Guest[deniedOrder, deniedOutcome]
 	root     string // on the host
 	denied   *DeniedPaths
 	refusals atomic.Int32
@@ -299,67 +250,28 @@ func startDenied(t testing.TB, o deniedOptions) *deniedGuest {
 	if os.Geteuid() != 0 {
 		t.Skip("NOT TESTED: mounting takes root")
 	}
-	g := &deniedGuest{TB: t, root: filepath.Join(t.TempDir(), "rootfs")}
-	g.tree()
-	s := deniedStart{Root: g.root}
+	root := filepath.Join(t.TempDir(), "rootfs")
+	deniedTree(t, root)
 	overlay := seccompnotif.Overlay{Notify: DeniedNotifications(), Deny: DeniedDenials()}
 	if o.exec {
 		overlay.NotifyWhen = seccompnotif.CreationNotifications()
 		overlay.Notify = append(overlay.Notify, "execve", "execveat")
 		overlay.Deny = append(overlay.Deny, seccompnotif.CreationDenials()...)
 	}
+	options := testguest.Options{Variable: deniedGuestVariable, Setting: root, Flags: unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV}
+	options.Change = func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS} }
 	if !o.unguarded {
 		program, err := overlay.Assemble()
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Program = program
+		options.Program = program
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs, ours := os.NewFile(uintptr(pair[1]), "guest"), os.NewFile(uintptr(pair[0]), "test")
-	g.cmd = exec.Command("/proc/self/exe")
-	g.cmd.Env = append(os.Environ(), deniedGuestEnv+"=1", "GORACE=atexit_sleep_ms=0")
-	g.cmd.ExtraFiles = []*os.File{theirs}
-	g.cmd.Stderr = os.Stderr
-	g.cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
-	if err := g.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	theirs.Close()
-	c, err := net.FileConn(ours)
-	ours.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.conn = c.(*net.UnixConn)
-	t.Cleanup(g.end)
-	g.in, g.out = gob.NewDecoder(g.conn), gob.NewEncoder(g.conn)
-	if err := g.out.Encode(s); err != nil {
-		t.Fatal(err)
-	}
-	var b [1]byte
-	oob := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := g.conn.ReadMsgUnix(b[:], oob)
-	if err != nil {
-		t.Fatalf("the guest is gone: %v", err)
-	}
-	if o.unguarded {
-		g.watch(o)
-		return g
-	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
-	if err != nil || len(messages) != 1 {
-		t.Fatalf("no listener from the guest: %v", err)
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := &deniedGuest{Guest: testguest.Start[deniedOrder, deniedOutcome](t, options), root: root}
 	g.watch(o)
-	g.supervise(o, overlay, fds[0])
+	if !o.unguarded {
+		g.supervise(o, overlay)
+	}
 	return g
 }
 
@@ -367,7 +279,7 @@ func startDenied(t testing.TB, o deniedOptions) *deniedGuest {
 func (g *deniedGuest) watch(o deniedOptions) {
 	g.Helper()
 	open := func(name string, flags int) int {
-		fd, err := unix.Open(fmt.Sprintf("/proc/%d/%s", g.cmd.Process.Pid, name), flags|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open(fmt.Sprintf("/proc/%d/%s", g.Cmd.Process.Pid, name), flags|unix.O_CLOEXEC, 0)
 		if err != nil {
 			g.Fatal(err)
 		}
@@ -384,14 +296,14 @@ func (g *deniedGuest) watch(o deniedOptions) {
 		g.Fatal(err)
 	}
 	g.Cleanup(func() {
-		g.end()
+		g.End()
 		if err := g.denied.Close(); err != nil {
 			g.Error(err)
 		}
 	})
 }
 
-func (g *deniedGuest) supervise(o deniedOptions, overlay seccompnotif.Overlay, listener int) {
+func (g *deniedGuest) supervise(o deniedOptions, overlay seccompnotif.Overlay) {
 	g.Helper()
 	table := seccompnotif.NewTable().Under(overlay)
 	g.denied.Register(table)
@@ -408,15 +320,15 @@ func (g *deniedGuest) supervise(o deniedOptions, overlay seccompnotif.Overlay, l
 		g.Fatal(err)
 	}
 	if o.exec {
-		if _, err := s.Enroll(g.cmd.Process.Pid); err != nil {
+		if _, err := s.Enroll(g.Cmd.Process.Pid); err != nil {
 			g.Fatal(err)
 		}
 	}
-	if err := s.Attach(listener); err != nil {
+	if err := s.Attach(g.TakeListener()); err != nil {
 		g.Fatal(err)
 	}
 	g.Cleanup(func() {
-		g.end()
+		g.End()
 		s.Wait()
 		if err := s.Close(); err != nil {
 			g.Error(err)
@@ -424,53 +336,35 @@ func (g *deniedGuest) supervise(o deniedOptions, overlay seccompnotif.Overlay, l
 	})
 }
 
-// tree makes the guest's root.
-func (g *deniedGuest) tree() {
-	g.Helper()
+// deniedTree makes the guest's root.
+func deniedTree(t testing.TB, root string) {
+	t.Helper()
 	must := func(err error) {
-		g.Helper()
+		t.Helper()
 		if err != nil {
-			g.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 	for _, dir := range []string{"proc", "alias", "alias2", "data/dir/sub", "open", "bin", "tmp"} {
-		must(os.MkdirAll(filepath.Join(g.root, dir), 0o755))
+		must(os.MkdirAll(filepath.Join(root, dir), 0o755))
 	}
 	for name, text := range map[string]string{
 		"data/dir/secret": "the secret", "data/dir/sub/deep": "the deep secret", "data/file": "the file", "data/beside": "beside", "open/file": "open", "data/dir/hard": "the hard secret",
 	} {
-		must(os.WriteFile(filepath.Join(g.root, name), []byte(text), 0o644))
+		must(os.WriteFile(filepath.Join(root, name), []byte(text), 0o644))
 	}
 	busybox, err := os.ReadFile(busybox)
 	must(err)
-	must(os.Mkdir(filepath.Join(g.root, "dev"), 0o755))
-	must(unix.Mknod(filepath.Join(g.root, "dev/null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
-	must(os.WriteFile(filepath.Join(g.root, "bin/busybox"), busybox, 0o755))
-	must(os.WriteFile(filepath.Join(g.root, "bin/tool"), busybox, 0o755))
-	must(os.Link(filepath.Join(g.root, "bin/tool"), filepath.Join(g.root, "bin/busybox-alias")))
-	must(os.WriteFile(filepath.Join(g.root, "bin/script"), []byte("#!/bin/busybox-alias echo\n"), 0o755))
-	must(os.Link(filepath.Join(g.root, "data/file"), filepath.Join(g.root, "open/hard")))
-	must(os.Link(filepath.Join(g.root, "data/dir/hard"), filepath.Join(g.root, "open/hard2")))
-	must(os.Symlink("/data/dir", filepath.Join(g.root, "open/dir")))
-	must(os.Symlink("/data/file", filepath.Join(g.root, "open/link")))
-}
-
-func (g *deniedGuest) end() {
-	g.conn.Close()
-	_ = g.cmd.Process.Kill()
-	_ = g.cmd.Wait()
-}
-
-func (g *deniedGuest) do(o deniedOrder) deniedOutcome {
-	g.Helper()
-	if err := g.out.Encode(o); err != nil {
-		g.Fatal(err)
-	}
-	var r deniedOutcome
-	if err := g.in.Decode(&r); err != nil {
-		g.Fatalf("the guest is gone: %v", err)
-	}
-	return r
+	must(os.Mkdir(filepath.Join(root, "dev"), 0o755))
+	must(unix.Mknod(filepath.Join(root, "dev/null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+	must(os.WriteFile(filepath.Join(root, "bin/busybox"), busybox, 0o755))
+	must(os.WriteFile(filepath.Join(root, "bin/tool"), busybox, 0o755))
+	must(os.Link(filepath.Join(root, "bin/tool"), filepath.Join(root, "bin/busybox-alias")))
+	must(os.WriteFile(filepath.Join(root, "bin/script"), []byte("#!/bin/busybox-alias echo\n"), 0o755))
+	must(os.Link(filepath.Join(root, "data/file"), filepath.Join(root, "open/hard")))
+	must(os.Link(filepath.Join(root, "data/dir/hard"), filepath.Join(root, "open/hard2")))
+	must(os.Symlink("/data/dir", filepath.Join(root, "open/dir")))
+	must(os.Symlink("/data/file", filepath.Join(root, "open/link")))
 }
 
 const currentDir = ^uint64(99) // AT_FDCWD
@@ -478,13 +372,13 @@ const currentDir = ^uint64(99) // AT_FDCWD
 // read has the guest open a path and read.
 func (g *deniedGuest) read(dirfd uint64, path string, flags uint64) deniedOutcome {
 	g.Helper()
-	return g.do(deniedOrder{Action: "read", NR: unix.SYS_OPENAT, Args: [6]uint64{dirfd, 0, flags, 0o600}, Paths: map[int]string{1: path}})
+	return g.Do(deniedOrder{Action: "read", NR: unix.SYS_OPENAT, Args: [6]uint64{dirfd, 0, flags, 0o600}, Paths: map[int]string{1: path}})
 }
 
 // keep has the guest open a path and keep it open.
 func (g *deniedGuest) keep(path string, flags uint64) uint64 {
 	g.Helper()
-	r := g.do(deniedOrder{Action: "call", NR: unix.SYS_OPENAT, Args: [6]uint64{currentDir, 0, flags}, Paths: map[int]string{1: path}})
+	r := g.Do(deniedOrder{Action: "call", NR: unix.SYS_OPENAT, Args: [6]uint64{currentDir, 0, flags}, Paths: map[int]string{1: path}})
 	if r.Errno != 0 {
 		g.Fatalf("%s: %v", path, r.Errno)
 	}
@@ -505,7 +399,7 @@ func (g *deniedGuest) call(nr uintptr, args ...any) unix.Errno {
 			o.Args[i] = arg
 		}
 	}
-	return g.do(o).Errno
+	return g.Do(o).Errno
 }
 
 func (g *deniedGuest) deny(paths ...string) {

@@ -108,11 +108,11 @@ func init() {
 func TestDeniedLink(t *testing.T) {
 	g := startDenied(t, deniedOptions{})
 	dir := g.keep("/data/dir", unix.O_RDONLY|unix.O_DIRECTORY)
-	if r := g.do(deniedOrder{Action: "latelink", Args: [6]uint64{dir}, Other: "/open/late"}); r.Text != "" {
+	if r := g.Do(deniedOrder{Action: "latelink", Args: [6]uint64{dir}, Other: "/open/late"}); r.Text != "" {
 		t.Fatal(r.Text)
 	}
 	g.deny("/data/dir")
-	if r := g.do(deniedOrder{Action: "lateend", Other: "secret"}); r.Errno != unix.EACCES {
+	if r := g.Do(deniedOrder{Action: "lateend", Other: "secret"}); r.Errno != unix.EACCES {
 		t.Errorf("%+v", r)
 	}
 	if r := g.read(currentDir, "/open/late", 0); r.Errno != unix.ENOENT {

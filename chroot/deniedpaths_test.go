@@ -30,7 +30,7 @@ func (g *deniedGuest) waysTo() []way {
 	openat2 := func(dirfd uint64, path string, resolve uint64) func(*deniedGuest) deniedOutcome {
 		return func(g *deniedGuest) deniedOutcome {
 			how := string(make([]byte, 16)) + string([]byte{byte(resolve), 0, 0, 0, 0, 0, 0, 0})
-			return g.do(deniedOrder{Action: "read", NR: unix.SYS_OPENAT2, Args: [6]uint64{dirfd, 0, 0, 24}, Paths: map[int]string{1: path}, How: how})
+			return g.Do(deniedOrder{Action: "read", NR: unix.SYS_OPENAT2, Args: [6]uint64{dirfd, 0, 0, 24}, Paths: map[int]string{1: path}, How: how})
 		}
 	}
 	return []way{
@@ -232,11 +232,11 @@ func TestDeniedRaces(t *testing.T) {
 		"moving parent":   {Action: "move", NR: unix.SYS_OPENAT, Args: [6]uint64{currentDir}, Paths: map[int]string{1: "/moved/dir/secret"}, Times: times},
 		"moving parent 2": {Action: "move", NR: unix.SYS_OPENAT, Args: [6]uint64{currentDir}, Paths: map[int]string{1: "/data/dir/../file"}, Times: times},
 	} {
-		if found := secretIn(g.do(o).Count); found != nil {
+		if found := secretIn(g.Do(o).Count); found != nil {
 			t.Errorf("%s: the guest has read %q", name, found)
 		}
 		o.Times *= 20 // it is so much faster
-		if r := control.do(o); secretIn(r.Count) == nil {
+		if r := control.Do(o); secretIn(r.Count) == nil {
 			t.Errorf("%s: control: the guest has only got %v", name, r.Count)
 		}
 	}
@@ -246,9 +246,9 @@ func TestDeniedRaces(t *testing.T) {
 func TestDeniedInTheMoment(t *testing.T) {
 	for range 10 {
 		g := startDenied(t, deniedOptions{})
-		g.do(deniedOrder{Action: "links"})
+		g.Do(deniedOrder{Action: "links"})
 		g.deny("/data/dir")
-		r := g.do(deniedOrder{Action: "unlinks"})
+		r := g.Do(deniedOrder{Action: "unlinks"})
 		if r.Text != "" || r.Count["the secret"] != 0 {
 			t.Fatalf("after the denial the guest has read %v %s", r.Count, r.Text)
 		}
@@ -261,7 +261,7 @@ func TestDeniedExec(t *testing.T) {
 	bin := g.keep("/bin", unix.O_RDONLY|unix.O_DIRECTORY)
 	run := func(path, dir string) deniedOutcome {
 		t.Helper()
-		return g.do(deniedOrder{Action: "exec", Argv: []string{path, "echo", "it runs"}, Other: dir})
+		return g.Do(deniedOrder{Action: "exec", Argv: []string{path, "echo", "it runs"}, Other: dir})
 	}
 	ways := []string{"/bin/tool", "/bin/busybox-alias", "/bin/script", fmt.Sprintf("/proc/self/fd/%d/busybox-alias", bin), "/proc/self/root/bin/tool", "/bin/../bin/busybox-alias"}
 	for _, path := range ways {

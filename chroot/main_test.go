@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sandlock/sandlock-runtime/oci/launch"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,13 +23,7 @@ const inside = "CHROOT_TEST_INSIDE"
 
 // TestMain gives the tests a mount namespace of their own as "the host": what they mount goes with it.
 func TestMain(m *testing.M) {
-	if os.Getenv(deniedGuestEnv) != "" {
-		if err := deniedGuestMain(); err != nil {
-			fmt.Fprintln(os.Stderr, "guest:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	testguest.Main(deniedGuestVariable, deniedGuestMain)
 	flag.Parse()
 	if os.Geteuid() != 0 || os.Getenv(inside) != "" {
 		if os.Geteuid() == 0 {

@@ -32,7 +32,7 @@ func TestLoopDoesNotAllocate(t *testing.T) {
 	const calls = 2000
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if r := v.do(order{NR: callB, Times: calls}); r.Differ != 0 || r.Errno != unix.EPERM {
+	if r := v.Do(order{NR: callB, Times: calls}); r.Differ != 0 || r.Errno != unix.EPERM {
 		t.Errorf("%+v", r)
 	}
 	runtime.ReadMemStats(&after)
@@ -67,10 +67,10 @@ func BenchmarkNotification(b *testing.B) {
 			v := startVictim(b, notified)
 			supervise(b, v, handle(callA, h))
 			buffer := v.alloc(smallestPage)
-			v.do(order{NR: callA, Args: [6]uint64{buffer}, Times: 500})
+			v.Do(order{NR: callA, Args: [6]uint64{buffer}, Times: 500})
 			b.ReportAllocs()
 			b.ResetTimer()
-			v.do(order{NR: callA, Args: [6]uint64{buffer}, Times: b.N})
+			v.Do(order{NR: callA, Args: [6]uint64{buffer}, Times: b.N})
 			b.StopTimer()
 		})
 	}

@@ -171,9 +171,9 @@ func TestInjectionIntoADyingGuest(t *testing.T) {
 			}
 			return InjectFDSend(fd, unix.O_CLOEXEC)
 		}), log.option)
-		v.send(order{NR: callA, Many: 8})
+		v.Send(order{NR: callA, Many: 8})
 		<-arrived
-		v.end()
+		v.End()
 		s.Wait()
 		if len(log.lines) > 0 {
 			t.Errorf("logged %q", log.lines)
@@ -193,14 +193,14 @@ func TestRefusedAnswerIsLogged(t *testing.T) {
 	held := make(chan *Held, 1)
 	var log logged
 	s := supervise(t, v, handle(callA, func(*Call) Action { return Hold(func(h *Held) { held <- h }) }), log.option)
-	v.send(order{NR: callA})
+	v.Send(order{NR: callA})
 	h := <-held
 	s.send(h.Call(), rawResponse{val: 1, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}, continued)
 	if log.with("refused by the kernel") != 1 {
 		t.Errorf("logged %q", log.lines)
 	}
 	s.perform(h.Call(), Action{kind: 200}) // nobody knows how to perform it
-	expect(t, v.receive(), 0, unix.EIO)
+	expect(t, v.Receive(), 0, unix.EIO)
 	if err := h.Answer(Return(1)); err != nil {
 		t.Error(err)
 	}
@@ -212,7 +212,7 @@ func TestLogIsBounded(t *testing.T) {
 	var log logged
 	s := supervise(t, v, handle(callA, func(*Call) Action { panic("on purpose") }), log.option)
 	const calls = 10 * maxLogged
-	if r := v.do(order{NR: callA, Times: calls}); r.Errno != unix.EIO || r.Differ != 0 {
+	if r := v.Do(order{NR: callA, Times: calls}); r.Errno != unix.EIO || r.Differ != 0 {
 		t.Errorf("%+v", r)
 	}
 	if n := log.with("panicked"); n != maxLogged || log.with("not logged") != 0 {
@@ -239,7 +239,7 @@ func TestWithoutAFeature(t *testing.T) {
 			}
 		}
 		s.mu.Unlock()
-		expect(t, v.do(order{NR: callA, Times: 100}), 6, 0)
+		expect(t, v.Do(order{NR: callA, Times: 100}), 6, 0)
 	})
 	t.Run("addfd-send", func(t *testing.T) {
 		v := startVictim(t, notified)
@@ -251,7 +251,7 @@ func TestWithoutAFeature(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fd := v.takeListener()
+		fd := v.TakeListener()
 		const want = "seccomp listener: the kernel lacks SECCOMP_ADDFD_FLAG_SEND (Linux 5.14)"
 		if err := s.Attach(fd); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
@@ -293,9 +293,9 @@ func TestTheLoopFindsTheEndItself(t *testing.T) {
 		s.watch.remove(&l.watched)
 	}
 	s.mu.Unlock()
-	v.send(order{NR: callA})
+	v.Send(order{NR: callA})
 	<-arrived
-	v.end()
+	v.End()
 	close(release)
 	s.Wait() // from here on a receive fails with ENOENT, as often as it is tried
 	if of := s.Stats(); len(of) != 1 || of[0].Stale != 1 {
@@ -310,9 +310,9 @@ func TestInterruptedBeforeReceipt(t *testing.T) {
 	release := make(chan struct{})
 	first := make(chan int, 2)
 	supervise(t, v, handle(callA, func(c *Call) Action { first <- c.PID(); <-release; return Return(8) }))
-	v.send(order{NR: callA, Many: 2})
+	v.Send(order{NR: callA, Many: 2})
 	busy := <-first
-	pid := v.cmd.Process.Pid
+	pid := v.Cmd.Process.Pid
 	waiting := 0
 	for waiting == 0 {
 		for _, tid := range threadsIn(t, pid, callA) {
@@ -328,7 +328,7 @@ func TestInterruptedBeforeReceipt(t *testing.T) {
 		}
 	}
 	close(release)
-	for _, r := range v.receive().Many {
+	for _, r := range v.Receive().Many {
 		expect(t, r, 8, 0)
 	}
 }

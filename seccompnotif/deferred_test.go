@@ -35,12 +35,12 @@ func TestDefer(t *testing.T) {
 	expect(t, v.syscall(callA, 2), 0, unix.EIO)
 
 	// One that is stuck delays nobody else.
-	v.send(order{NR: callA, Args: [6]uint64{3, 77}, Thread: true})
+	v.Send(order{NR: callA, Args: [6]uint64{3, 77}, Thread: true})
 	w := startVictim(t, notified)
 	supervise(t, w, handle(callB, func(*Call) Action { return Return(9) }))
 	expect(t, w.syscall(callB), 9, 0)
 	close(release)
-	expect(t, v.receive(), 77, 0)
+	expect(t, v.Receive(), 77, 0)
 }
 
 func TestDeferredDoesNotBlockItsListener(t *testing.T) {
@@ -55,7 +55,7 @@ func TestDeferredDoesNotBlockItsListener(t *testing.T) {
 		return Return(1)
 	}))
 	// The first call ends only when the second one has been judged.
-	for _, r := range v.do(order{NR: callA, Many: 2}).Many {
+	for _, r := range v.Do(order{NR: callA, Many: 2}).Many {
 		expect(t, r, 1, 0)
 	}
 }
@@ -72,13 +72,13 @@ func TestDeferLimit(t *testing.T) {
 	}))
 	w := startVictim(t, notified)
 	attach(t, s, w)
-	v.send(order{NR: callA, Many: MaxDeferred})
+	v.Send(order{NR: callA, Many: MaxDeferred})
 	for range MaxDeferred {
 		<-started
 	}
 	expect(t, w.syscall(callA), 0, unix.EAGAIN)
 	close(release)
-	for _, r := range v.receive().Many {
+	for _, r := range v.Receive().Many {
 		expect(t, r, 1, 0)
 	}
 	for s.inFlight.Load() > 0 { // a place is free a moment after its answer
@@ -135,7 +135,7 @@ func TestHold(t *testing.T) {
 		callA: HandlerFunc(func(*Call) Action { return Hold(func(h *Held) { held <- h }) }),
 		callB: HandlerFunc(func(*Call) Action { return Hold(func(*Held) { panic("on purpose") }) }),
 	})
-	v.send(order{NR: callA, Args: [6]uint64{11}})
+	v.Send(order{NR: callA, Args: [6]uint64{11}})
 	h := <-held
 	if !h.Call().Valid() {
 		t.Error("a held notification is not valid")
@@ -146,14 +146,14 @@ func TestHold(t *testing.T) {
 	if err := h.Answer(Return(1)); err == nil {
 		t.Error("a second answer was taken")
 	}
-	expect(t, v.receive(), 22, 0)
+	expect(t, v.Receive(), 22, 0)
 	expect(t, v.syscall(callB), 0, unix.EIO)
 
-	v.send(order{NR: callA})
+	v.Send(order{NR: callA})
 	if err := (<-held).Answer(Defer(func() Action { return Return(1) })); err != nil {
 		t.Error(err)
 	}
-	expect(t, v.receive(), 0, unix.EIO)
+	expect(t, v.Receive(), 0, unix.EIO)
 }
 
 func TestAnswerForADeadTaskIsDropped(t *testing.T) {
@@ -164,9 +164,9 @@ func TestAnswerForADeadTaskIsDropped(t *testing.T) {
 	s := supervise(t, v, handle(callA, func(*Call) Action { return Hold(func(h *Held) { held <- h }) }), func(s *Supervisor) {
 		s.config.Log = func(format string, _ ...any) { mu.Lock(); logged = append(logged, format); mu.Unlock() }
 	})
-	v.send(order{NR: callA})
+	v.Send(order{NR: callA})
 	h := <-held
-	v.end()
+	v.End()
 	s.Wait()
 	if h.Call().Valid() {
 		t.Error("the notification of a dead task is valid")
@@ -196,12 +196,12 @@ func TestCloseWhileHeld(t *testing.T) {
 	v := startVictim(t, notified)
 	held := make(chan *Held, 1)
 	s := supervise(t, v, handle(callA, func(*Call) Action { return Hold(func(h *Held) { held <- h }) }))
-	v.send(order{NR: callA})
+	v.Send(order{NR: callA})
 	h := <-held
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	expect(t, v.receive(), 0, unix.ENOSYS)
+	expect(t, v.Receive(), 0, unix.ENOSYS)
 	if err := h.Answer(Return(5)); err != nil {
 		t.Error(err)
 	}

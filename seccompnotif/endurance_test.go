@@ -96,7 +96,7 @@ func TestNothingGrows(t *testing.T) {
 			{NR: callC, Args: [6]uint64{0, buffer}, Times: n * 5 / 100}, {NR: callC, Args: [6]uint64{0, buffer}, Times: n * 5 / 100, Thread: true},
 		} {
 			o.Args[1] = buffer
-			if r := v.do(o); r.Differ != 0 {
+			if r := v.Do(o); r.Differ != 0 {
 				t.Errorf("%d of %d answers to %s differ from the first, %d, %v", r.Differ, o.Times, syscallLabel(int(o.NR)), r.R, r.Errno)
 			}
 		}

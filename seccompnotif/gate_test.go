@@ -82,7 +82,7 @@ func gated(t testing.TB, s Subscriber, handlers map[int]Handler, options ...func
 	v := startVictim(t, eventful)
 	attach(t, supervisor, v)
 	t.Cleanup(func() {
-		v.end()
+		v.End()
 		supervisor.Wait()
 		g.Close()
 		if err := supervisor.Close(); err != nil {
@@ -148,7 +148,7 @@ func TestEventTellsWhoAndWhat(t *testing.T) {
 		t.Fatalf("judged %v, reported %v", s.judged, s.reported)
 	}
 	e := s.judged[0]
-	start, err := startTime(v.cmd.Process.Pid)
+	start, err := startTime(v.Cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestEventTellsWhoAndWhat(t *testing.T) {
 		t.Errorf("event %+v", e)
 	}
 	// Here the guest's pid namespace is ours.
-	if pid := v.cmd.Process.Pid; e.PID != pid || e.GuestPID != pid || e.StartTime != start || e.ParentPID != unix.Getpid() || e.GuestParentPID != unix.Getpid() {
+	if pid := v.Cmd.Process.Pid; e.PID != pid || e.GuestPID != pid || e.StartTime != start || e.ParentPID != unix.Getpid() || e.GuestParentPID != unix.Getpid() {
 		t.Errorf("event of %d, child of %d: %+v", pid, unix.Getpid(), e)
 	}
 	if e.Time.Before(before) || e.ID == 0 || s.reported[0].ID <= e.ID {
@@ -182,7 +182,7 @@ func TestReportsWaitForNobody(t *testing.T) {
 	}
 	v, g := gated(t, s, nil)
 	const calls = maxReports + 300
-	expect(t, v.do(order{NR: unix.SYS_MREMAP, Args: [6]uint64{1}, Times: calls}), 0, unix.EINVAL)
+	expect(t, v.Do(order{NR: unix.SYS_MREMAP, Args: [6]uint64{1}, Times: calls}), 0, unix.EINVAL)
 	// One is with the subscriber or on its way there; the queue is full.
 	if n := g.dropped.Load(); n < calls-maxReports-1 || n > calls-maxReports {
 		t.Errorf("%d dropped of %d", n, calls)
@@ -230,7 +230,7 @@ func TestHeldCallsDoNotBlockTheirListener(t *testing.T) {
 		<-all
 		return Verdict{Decision: Allow}, nil
 	}), nil)
-	for _, r := range v.do(order{NR: unix.SYS_OPENAT2, Many: many}).Many {
+	for _, r := range v.Do(order{NR: unix.SYS_OPENAT2, Many: many}).Many {
 		expect(t, r, 0, allowedErrno)
 	}
 }
@@ -274,9 +274,9 @@ func TestGuestKilledWhileHeld(t *testing.T) {
 		<-ctx.Done()
 		return Verdict{Decision: Allow}, nil
 	}), nil, func(g *Gate) { g.timeout = 50 * time.Millisecond })
-	v.send(order{NR: unix.SYS_OPENAT2})
+	v.Send(order{NR: unix.SYS_OPENAT2})
 	<-asked
-	v.end()
+	v.End()
 	for g.waiting.Load() > 0 {
 		time.Sleep(time.Millisecond)
 	}
@@ -433,7 +433,7 @@ func TestLastHandlers(t *testing.T) {
 			attach(t, s, v)
 			expect(t, v.held(), c.want, c.errno)
 			expect(t, v.syscall(unix.SYS_LISTEN, 0, 0), 99, 0) // which nobody has to agree to
-			v.end()
+			v.End()
 			s.Wait()
 			if err := s.Close(); err != nil {
 				t.Error(err)
@@ -449,5 +449,5 @@ func BenchmarkReported(b *testing.B) { benchmarkGate(b, unix.SYS_MREMAP, unix.EI
 func benchmarkGate(b *testing.B, nr uintptr, want unix.Errno) {
 	v, _ := gated(b, SubscriberFunc(func(Event) Verdict { return Verdict{Decision: Allow} }), nil)
 	b.ResetTimer()
-	expect(b, v.do(order{NR: nr, Args: [6]uint64{1}, Times: b.N}), 0, want)
+	expect(b, v.Do(order{NR: nr, Args: [6]uint64{1}, Times: b.N}), 0, want)
 }

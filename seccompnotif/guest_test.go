@@ -144,7 +144,7 @@ func TestFile(t *testing.T) {
 				expect(t, v.syscall(callA, fd), 0, 0)
 			}
 			counted(3)
-			expect(t, v.do(order{NR: callA, Args: [6]uint64{fd}, Thread: true, Times: 3}), 0, 0)
+			expect(t, v.Do(order{NR: callA, Args: [6]uint64{fd}, Thread: true, Times: 3}), 0, 0)
 			counted(3)
 			expect(t, v.syscall(callA, 999, uint64(unix.EBADF)), 0, 0)
 			expect(t, v.syscall(callA, ^uint64(0), uint64(unix.EBADF)), 0, 0)
@@ -153,7 +153,7 @@ func TestFile(t *testing.T) {
 			if !threads {
 				want = unix.EACCES
 			}
-			expect(t, v.do(order{NR: callA, Args: [6]uint64{fd, uint64(want), 0, 0, 0, fd}, Lone: true}), 0, 0)
+			expect(t, v.Do(order{NR: callA, Args: [6]uint64{fd, uint64(want), 0, 0, 0, fd}, Lone: true}), 0, 0)
 		})
 	}
 }
@@ -174,16 +174,16 @@ func TestProcessIndex(t *testing.T) {
 		return Return(0)
 	}))
 	expect(t, v.syscall(callA), 0, 0)
-	expect(t, v.do(order{NR: callA, Thread: true}), 0, 0)
+	expect(t, v.Do(order{NR: callA, Thread: true}), 0, 0)
 	expect(t, v.syscall(callA), 0, 0)
 	leader, thread, again := <-calls, <-calls, <-calls
 	if leader.p != again.p || leader.p != thread.p {
 		t.Error("one process has several records")
 	}
-	if pid := v.cmd.Process.Pid; leader.p.PID() != pid || leader.c != pid || thread.c == pid {
+	if pid := v.Cmd.Process.Pid; leader.p.PID() != pid || leader.c != pid || thread.c == pid {
 		t.Errorf("victim %d is known as %d; its leader called as %d, its thread as %d", pid, leader.p.PID(), leader.c, thread.c)
 	}
-	if want, err := startTime(v.cmd.Process.Pid); err != nil || leader.p.StartTime() != want || leader.p.Parent() != os.Getpid() {
+	if want, err := startTime(v.Cmd.Process.Pid); err != nil || leader.p.StartTime() != want || leader.p.Parent() != os.Getpid() {
 		t.Errorf("start time %d, parent %d, want %v (%v)", leader.p.StartTime(), leader.p.Parent(), want, err)
 	}
 	if leader.p.Exited() {
@@ -196,7 +196,7 @@ func TestProcessIndex(t *testing.T) {
 	}
 
 	p := leader.p
-	v.end()
+	v.End()
 	s.Wait()
 	for s.index.size() > 0 { // the exit reaches the index by itself
 		runtime.Gosched()
@@ -237,7 +237,7 @@ func TestSweep(t *testing.T) {
 	if n := s.index.size(); n != 1 {
 		t.Errorf("%d entries while the victim lives", n)
 	}
-	v.end()
+	v.End()
 	s.index.sweep()
 	if n := s.index.size(); n != 0 {
 		t.Errorf("%d entries after its end", n)
@@ -270,14 +270,14 @@ func TestIndexIsBoundedForThreads(t *testing.T) {
 	}), func(s *Supervisor) { s.index.limit = 2 })
 	expect(t, v.syscall(callA), 0, 0)
 	admitted := map[int]bool{}
-	for _, r := range v.do(order{NR: callA, Many: 20}).Many {
+	for _, r := range v.Do(order{NR: callA, Many: 20}).Many {
 		if r.Errno == 0 {
 			admitted[r.TID] = true
 		} else {
 			expect(t, r, 0, unix.EMFILE)
 		}
 	}
-	delete(admitted, v.cmd.Process.Pid)
+	delete(admitted, v.Cmd.Process.Pid)
 	if len(admitted) > 1 {
 		t.Errorf("threads %v were admitted", admitted)
 	}

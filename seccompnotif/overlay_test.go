@@ -201,8 +201,8 @@ func TestOverlayInTheKernel(t *testing.T) {
 	expect(t, v.syscall(unix.SYS_IO_URING_SETUP, 1, 0), 0, unix.ENOSYS)
 	expect(t, v.syscall(unix.SYS_CLONE3, 0, 0), 0, unix.ENOSYS)
 	expect(t, v.syscall(unix.SYS_UMOUNT2, 0, 0), 0, unix.EPERM)
-	expect(t, v.do(order{NR: unix.SYS_UNSHARE, Args: [6]uint64{unix.CLONE_NEWUTS}, Thread: true}), 0, unix.EPERM)
-	expect(t, v.do(order{NR: unix.SYS_UNSHARE, Args: [6]uint64{unix.CLONE_FILES}, Thread: true}), 0, 0)
+	expect(t, v.Do(order{NR: unix.SYS_UNSHARE, Args: [6]uint64{unix.CLONE_NEWUTS}, Thread: true}), 0, unix.EPERM)
+	expect(t, v.Do(order{NR: unix.SYS_UNSHARE, Args: [6]uint64{unix.CLONE_FILES}, Thread: true}), 0, 0)
 	expect(t, v.syscall(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP), 0, unix.EPROTONOSUPPORT)
 	if r := v.syscall(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP); r.Errno != 0 {
 		t.Errorf("a TCP socket: %v", r.Errno)
@@ -210,7 +210,7 @@ func TestOverlayInTheKernel(t *testing.T) {
 	if foreignBit != 0 {
 		expect(t, v.syscall(uintptr(foreignBit|unix.SYS_GETPID)), 0, unix.ENOSYS)
 	}
-	expect(t, v.syscall(unix.SYS_GETPID), int64(v.cmd.Process.Pid), 0)
+	expect(t, v.syscall(unix.SYS_GETPID), int64(v.Cmd.Process.Pid), 0)
 }
 
 func TestOverlayGolden(t *testing.T) {

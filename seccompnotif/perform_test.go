@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
 func TestContinueErrnoReturn(t *testing.T) {
@@ -128,7 +130,7 @@ func TestInjectionUnderSignals(t *testing.T) {
 	}()
 	for range 500 {
 		r := v.syscall(callA)
-		if r.Errno != 0 || r.R <= victimSocket {
+		if r.Errno != 0 || r.R <= testguest.Socket {
 			t.Errorf("the guest got %d, %v", r.R, r.Errno)
 			break
 		}
@@ -155,10 +157,10 @@ func TestKill(t *testing.T) {
 			s := supervise(t, v, handle(callA, func(c *Call) Action {
 				return Kill(unix.SIGKILL, group(c.PID()))
 			}))
-			v.send(order{NR: callA})
-			_ = v.cmd.Wait()
-			if status := v.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != unix.SIGKILL {
-				t.Errorf("the victim ended with %v", v.cmd.ProcessState)
+			v.Send(order{NR: callA})
+			_ = v.Cmd.Wait()
+			if status := v.Cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != unix.SIGKILL {
+				t.Errorf("the victim ended with %v", v.Cmd.ProcessState)
 			}
 			s.Wait()
 		})

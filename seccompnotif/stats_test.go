@@ -43,9 +43,9 @@ func TestStats(t *testing.T) {
 		v.syscall(callA, uint64(i))
 	}
 	expect(t, v.syscall(callB), 0, unix.EPERM) // has no handler
-	v.send(order{NR: callC})
+	v.Send(order{NR: callC})
 	h := <-held
-	v.end()
+	v.End()
 	s.Wait()
 	if err := h.Answer(Return(1)); err != nil {
 		t.Error(err)

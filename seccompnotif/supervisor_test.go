@@ -42,8 +42,7 @@ func TestForeignCallsNeverReachAHandler(t *testing.T) {
 
 func TestWithoutSupervisorCallsFail(t *testing.T) {
 	v := startVictim(t, notified)
-	unix.Close(v.listener)
-	v.listener = -1
+	unix.Close(v.TakeListener())
 	expect(t, v.syscall(callA), 0, unix.ENOSYS)
 }
 
@@ -55,7 +54,7 @@ func TestCloseEndsABlockedLoop(t *testing.T) {
 		t.Error(err)
 	}
 	expect(t, v.syscall(callA), 0, unix.ENOSYS)
-	if err := s.Attach(startVictim(t, notified).takeListener()); err == nil {
+	if err := s.Attach(startVictim(t, notified).TakeListener()); err == nil {
 		t.Error("a closed supervisor took a listener")
 	}
 }
@@ -67,7 +66,7 @@ func TestSeveralListeners(t *testing.T) {
 	attach(t, s, w)
 	expect(t, v.syscall(callA), 4, 0)
 	expect(t, w.syscall(callA), 4, 0)
-	w.end()
+	w.End()
 	expect(t, v.syscall(callA), 4, 0)
 }
 
@@ -101,7 +100,7 @@ func TestInterruptedGuest(t *testing.T) {
 		if tries.Add(1) > 3 {
 			return Return(5)
 		}
-		if err := unix.Tgkill(v.cmd.Process.Pid, c.PID(), unix.SIGURG); err != nil {
+		if err := unix.Tgkill(v.Cmd.Process.Pid, c.PID(), unix.SIGURG); err != nil {
 			t.Error(err)
 		}
 		for c.Valid() {

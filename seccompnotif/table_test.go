@@ -34,7 +34,7 @@ func TestChainOrder(t *testing.T) {
 	attach(t, s, v)
 	expect(t, v.syscall(callA), 7, 0)
 	expect(t, v.syscall(callB), 0, unix.EPERM)
-	v.end()
+	v.End()
 	s.Wait() // the loop is done, so order may be read
 	if got := strings.Join(order, " "); got != "first second user denies" {
 		t.Errorf("handlers ran in the order %q", got)

@@ -1,35 +1,27 @@
 package seccompnotif
 
 import (
-	"encoding/gob"
-	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"runtime"
 	"sync"
 	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
-// The tests run against real victims: the test binary started again, under a filter, doing the system calls that the test asks
-// it for over a socket. The listener comes over the same socket, before.
-
-const victimEnv = "SECCOMPNOTIF_VICTIM"
-
-// victimSocket is the descriptor that exec.Cmd gives the first extra file.
-const victimSocket = 3
+// victimVariable makes a process of the test binary a victim: a guest that does the system calls that the test asks it for.
+const victimVariable = "SECCOMPNOTIF_VICTIM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(victimEnv) != "" {
-		if err := victimMain(); err != nil {
-			fmt.Fprintln(os.Stderr, "victim:", err)
-			os.Exit(1)
+	testguest.Main(victimVariable, func(s *testguest.Self) error {
+		if err := s.Confine(); err != nil {
+			return err
 		}
-		os.Exit(0)
-	}
+		return testguest.Serve(s, func(o order) (outcome, error) { return obey(o), nil })
+	})
 	code := m.Run()
 	for _, f := range atEnd {
 		f()
@@ -41,9 +33,6 @@ func TestMain(m *testing.M) {
 var atEnd []func()
 
 type order struct {
-	Program []unix.SockFilter // first order: the filter
-	Flags   uintptr
-
 	NR     uintptr
 	Args   [6]uint64
 	Times  int  // repeat; the reply counts results that differ from the first
@@ -64,51 +53,6 @@ type outcome struct {
 	PID    int
 	Data   []byte
 	Many   []outcome
-}
-
-func victimMain() error {
-	runtime.LockOSThread()
-	file := os.NewFile(victimSocket, "socket")
-	c, err := net.FileConn(file)
-	if err != nil {
-		return err
-	}
-	conn := c.(*net.UnixConn)
-	in, out := gob.NewDecoder(conn), gob.NewEncoder(conn)
-	var first order
-	if err := in.Decode(&first); err != nil {
-		return err
-	}
-	listener, err := installFilter(first.Program, first.Flags)
-	if err != nil {
-		return err
-	}
-	if _, _, err := conn.WriteMsgUnix([]byte{0}, unix.UnixRights(listener), nil); err != nil {
-		return err
-	}
-	unix.Close(listener)
-	for {
-		var o order
-		if err := in.Decode(&o); err != nil {
-			return nil // the test is done
-		}
-		if err := out.Encode(obey(o)); err != nil {
-			return err
-		}
-	}
-}
-
-func installFilter(program []unix.SockFilter, flags uintptr) (int, error) {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return -1, err
-	}
-	p := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH
-	fd, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&p)))
-	if e != 0 {
-		return -1, e
-	}
-	return int(fd), nil
 }
 
 func obey(o order) outcome {
@@ -174,12 +118,7 @@ func victimMemory(addr uint64, n int) []byte {
 
 // victim is a running victim.
 type victim struct {
-	t        testing.TB
-	cmd      *exec.Cmd
-	conn     *net.UnixConn
-	in       *gob.Decoder
-	out      *gob.Encoder
-	listener int // -1 once attached
+	*testguest.Guest[order, outcome]
 }
 
 // startVictim starts a victim under the overlay.
@@ -194,110 +133,35 @@ func startVictim(t testing.TB, o Overlay) *victim {
 
 func startVictimUnder(t testing.TB, program []unix.SockFilter, flags uintptr) *victim {
 	t.Helper()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs := os.NewFile(uintptr(pair[1]), "socket")
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), victimEnv+"=1", "GORACE=atexit_sleep_ms=0")
-	cmd.ExtraFiles = []*os.File{theirs}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	theirs.Close()
-	ours := os.NewFile(uintptr(pair[0]), "socket")
-	c, err := net.FileConn(ours)
-	ours.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := &victim{t: t, cmd: cmd, conn: c.(*net.UnixConn), listener: -1}
-	t.Cleanup(v.end)
-	v.in, v.out = gob.NewDecoder(v.conn), gob.NewEncoder(v.conn)
-	if err := v.out.Encode(order{Program: program, Flags: flags}); err != nil {
-		t.Fatal(err)
-	}
-	var b [1]byte
-	oob := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := v.conn.ReadMsgUnix(b[:], oob)
-	if err != nil {
-		t.Fatalf("no listener from the victim: %v", err)
-	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
-	if err != nil || len(messages) != 1 {
-		t.Fatalf("no listener from the victim: %v", err)
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.listener = fds[0]
-	return v
-}
-
-// end kills the victim and waits for it.
-func (v *victim) end() {
-	v.conn.Close()
-	_ = v.cmd.Process.Kill()
-	_ = v.cmd.Wait()
-	if v.listener >= 0 {
-		unix.Close(v.listener)
-		v.listener = -1
-	}
-}
-
-// send gives the victim an order without waiting for the outcome.
-func (v *victim) send(o order) {
-	v.t.Helper()
-	if err := v.out.Encode(o); err != nil {
-		v.t.Fatal(err)
-	}
-}
-
-// receive waits for the outcome of an order.
-func (v *victim) receive() outcome {
-	v.t.Helper()
-	var r outcome
-	if err := v.in.Decode(&r); err != nil {
-		v.t.Fatalf("the victim is gone: %v", err)
-	}
-	return r
-}
-
-func (v *victim) do(o order) outcome {
-	v.t.Helper()
-	v.send(o)
-	return v.receive()
+	return &victim{testguest.Start[order, outcome](t, testguest.Options{Variable: victimVariable, Program: program, Flags: flags})}
 }
 
 // syscall has the victim make a system call.
 func (v *victim) syscall(nr uintptr, args ...uint64) outcome {
-	v.t.Helper()
+	v.Helper()
 	o := order{NR: nr}
 	copy(o.Args[:], args)
-	return v.do(o)
+	return v.Do(o)
 }
 
 // alloc maps memory in the victim.
 func (v *victim) alloc(n int) uint64 {
-	v.t.Helper()
-	r := v.do(order{Alloc: n})
+	v.Helper()
+	r := v.Do(order{Alloc: n})
 	if r.Errno != 0 {
-		v.t.Fatal(r.Errno)
+		v.Fatal(r.Errno)
 	}
 	return uint64(r.R)
 }
 
 func (v *victim) poke(addr uint64, b []byte) {
-	v.t.Helper()
-	v.do(order{Args: [6]uint64{addr}, Poke: b})
+	v.Helper()
+	v.Do(order{Args: [6]uint64{addr}, Poke: b})
 }
 
 func (v *victim) peek(addr uint64, n int) []byte {
-	v.t.Helper()
-	return v.do(order{Args: [6]uint64{addr}, Peek: n}).Data
+	v.Helper()
+	return v.Do(order{Args: [6]uint64{addr}, Peek: n}).Data
 }
 
 // supervise attaches v to a supervisor made of the handlers by system call number.
@@ -327,7 +191,7 @@ func superviseBy(t testing.TB, v *victim, config Config, handlers map[int]Handle
 	}
 	attach(t, s, v)
 	t.Cleanup(func() {
-		v.end()
+		v.End()
 		s.Wait()
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -344,16 +208,9 @@ func expect(t testing.TB, got outcome, r int64, e unix.Errno) {
 	}
 }
 
-// takeListener hands the victim's listener over.
-func (v *victim) takeListener() int {
-	fd := v.listener
-	v.listener = -1
-	return fd
-}
-
 func attach(t testing.TB, s *Supervisor, v *victim) {
 	t.Helper()
-	if err := s.Attach(v.takeListener()); err != nil {
+	if err := s.Attach(v.TakeListener()); err != nil {
 		t.Fatal(err)
 	}
 }

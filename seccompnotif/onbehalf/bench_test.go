@@ -27,11 +27,11 @@ func BenchmarkOpen(b *testing.B) {
 			b.Run(name+"/"+what, func(b *testing.B) {
 				g := start()
 				o := order{Action: "times", Dirfd: unix.AT_FDCWD, Path: path, Times: 200}
-				g.do(o)
+				g.Do(o)
 				o.Times = b.N
 				b.ReportAllocs()
 				b.ResetTimer()
-				if r := g.do(o); r.Errno != 0 {
+				if r := g.Do(o); r.Errno != 0 {
 					b.Fatal(r.Errno)
 				}
 			})

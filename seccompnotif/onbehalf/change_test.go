@@ -100,7 +100,7 @@ func TestChangesAreLikeTheKernels(t *testing.T) {
 			guests, trees := pair(t, s, startChanger)
 			for _, path := range paths {
 				for _, o := range changes(path, "other") {
-					want, got := guests[0].do(o), guests[1].do(o)
+					want, got := guests[0].Do(o), guests[1].Do(o)
 					// Where two things are wrong with a call, which comes first is different.
 					two := want.Errno != 0 && got.Errno != 0 && (strings.HasPrefix(syscallName(int(o.NR)), "rename") || strings.HasPrefix(path, "/proc/"))
 					if want.Errno != got.Errno && !two {

@@ -1,9 +1,7 @@
 package onbehalf
 
 import (
-	"encoding/gob"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -16,15 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
-// The tests run against real guests: the test binary started again, under a filter or, for comparison, without one. It makes the
-// calls that the test asks it for over a socket.
-
-const (
-	guestEnv    = "ONBEHALF_GUEST"
-	guestSocket = 3 // the descriptor that exec.Cmd gives the first extra file
-)
+// guestVariable makes a process of the test binary a guest, which comes under a filter or, for comparison, under none.
+const guestVariable = "ONBEHALF_GUEST"
 
 // setting is what a guest is, before it comes under its filter.
 type setting struct {
@@ -36,68 +30,34 @@ type setting struct {
 	Umask       int
 	Keep        uint64 // capabilities that a guest which stays root keeps; zero is all
 	NonDumpable bool
-	TTY         bool     // it has the terminal of descriptor 4 as controlling one
+	TTY         bool     // it has the terminal of its first extra descriptor as controlling one
 	Proc        bool     // a procfs of the guest's own pid namespace on /proc
 	Namespaces  uintptr  // new ones
 	TTL         string   // of the network namespace
 	Landlock    []string // paths that its Landlock rules leave
-	Program     []unix.SockFilter
 }
 
 func TestMain(m *testing.M) {
-	if os.Getenv(guestEnv) != "" {
-		if err := guestMain(); err != nil {
-			fmt.Fprintln(os.Stderr, "guest:", err)
-			os.Exit(1)
+	testguest.Main(guestVariable, func(self *testguest.Self) error {
+		var s setting
+		if err := self.Setting(&s); err != nil {
+			return err
 		}
-		os.Exit(0)
-	}
+		if err := s.apply(); err != nil {
+			return err
+		}
+		if err := self.Confine(); err != nil {
+			return err
+		}
+		return testguest.Serve(self, func(o order) (outcome, error) {
+			action, ok := actions[o.Action]
+			if !ok {
+				return outcome{}, fmt.Errorf("no action %q", o.Action)
+			}
+			return action(o), nil
+		})
+	})
 	os.Exit(m.Run())
-}
-
-func guestMain() error {
-	runtime.LockOSThread()
-	c, err := net.FileConn(os.NewFile(guestSocket, "socket"))
-	if err != nil {
-		return err
-	}
-	conn := c.(*net.UnixConn)
-	in, out := gob.NewDecoder(conn), gob.NewEncoder(conn)
-	var s setting
-	if err := in.Decode(&s); err != nil {
-		return err
-	}
-	if err := s.apply(); err != nil {
-		return err
-	}
-	if s.Program != nil {
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return err
-		}
-		p := unix.SockFprog{Len: uint16(len(s.Program)), Filter: &s.Program[0]}
-		flags := uintptr(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
-		listener, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&p)))
-		if errno != 0 {
-			return errno
-		}
-		if _, _, err := conn.WriteMsgUnix([]byte{0}, unix.UnixRights(int(listener)), nil); err != nil {
-			return err
-		}
-		unix.Close(int(listener))
-	}
-	for {
-		var o order
-		if err := in.Decode(&o); err != nil {
-			return nil // the test is done
-		}
-		action, ok := actions[o.Action]
-		if !ok {
-			return fmt.Errorf("no action %q", o.Action)
-		}
-		if err := out.Encode(action(o)); err != nil {
-			return err
-		}
-	}
 }
 
 func (s *setting) apply() error {
@@ -143,7 +103,7 @@ func (s *setting) apply() error {
 		if _, err := unix.Setsid(); err != nil {
 			return err
 		}
-		if err := unix.IoctlSetInt(guestSocket+1, unix.TIOCSCTTY, 0); err != nil {
+		if err := unix.IoctlSetInt(testguest.FirstExtra, unix.TIOCSCTTY, 0); err != nil {
 			return err
 		}
 	}
@@ -289,6 +249,11 @@ var actions = map[string]func(order) outcome{
 	},
 }
 
+// scoped tells whether the kernel answers EAGAIN, and openat2(2) says to try again, if something is renamed or mounted meanwhile: maybe by other tests.
+func (o *order) scoped() bool {
+	return o.How != nil && o.How.Resolve&(unix.RESOLVE_BENEATH|unix.RESOLVE_IN_ROOT) != 0
+}
+
 func (o *order) open() (int, unix.Errno) {
 	path, err := unix.BytePtrFromString(o.Path)
 	if err != nil {
@@ -306,7 +271,7 @@ func (o *order) open() (int, unix.Errno) {
 		} else {
 			fd, _, errno = unix.Syscall6(unix.SYS_OPENAT, uintptr(o.Dirfd), uintptr(unsafe.Pointer(path)), uintptr(o.Flags), uintptr(o.Mode), 0, 0)
 		}
-		if errno == unix.EINTR {
+		if errno == unix.EINTR || errno == unix.EAGAIN && o.scoped() {
 			continue
 		}
 		if errno != 0 {
@@ -339,14 +304,9 @@ func describe(fd int, o order) outcome {
 	return r
 }
 
-// guest is a running guest.
+// testGuest is a running guest.
 type testGuest struct {
-	t        testing.TB
-	cmd      *exec.Cmd
-	conn     *net.UnixConn
-	in       *gob.Decoder
-	out      *gob.Encoder
-	listener int
+	*testguest.Guest[order, outcome]
 }
 
 // startGuest starts a guest; with notify it is under a filter that notifies these calls.
@@ -360,91 +320,26 @@ func startGuestWith(t testing.TB, s setting, notify []string, attr syscall.SysPr
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED, NOT TESTED: acting as other users takes root")
 	}
+	options := testguest.Options{Variable: guestVariable, Setting: s, Flags: unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV}
 	if notify != nil {
 		program, err := seccompnotif.Overlay{Notify: notify}.Assemble()
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Program = program
+		options.Program = program
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs, ours := os.NewFile(uintptr(pair[1]), "guest"), os.NewFile(uintptr(pair[0]), "test")
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), guestEnv+"=1", "GORACE=atexit_sleep_ms=0")
-	cmd.ExtraFiles = append([]*os.File{theirs}, extra...)
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &attr
 	// Not the host's /dev/null: guests try to change what their descriptors refer to, whose mount is not read-only.
 	stdin, err := os.CreateTemp(t.TempDir(), "stdin")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stdin.Close()
-	cmd.Stdin = stdin
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	options.Change = func(cmd *exec.Cmd) {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, extra...)
+		cmd.SysProcAttr = &attr
+		cmd.Stdin = stdin
 	}
-	theirs.Close()
-	c, err := net.FileConn(ours)
-	ours.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &testGuest{t: t, cmd: cmd, conn: c.(*net.UnixConn), listener: -1}
-	t.Cleanup(g.end)
-	g.in, g.out = gob.NewDecoder(g.conn), gob.NewEncoder(g.conn)
-	if err := g.out.Encode(s); err != nil {
-		t.Fatal(err)
-	}
-	if notify != nil {
-		var b [1]byte
-		oob := make([]byte, unix.CmsgSpace(4))
-		_, n, _, _, err := g.conn.ReadMsgUnix(b[:], oob)
-		if err != nil {
-			t.Fatalf("no listener from the guest: %v", err)
-		}
-		messages, err := unix.ParseSocketControlMessage(oob[:n])
-		if err != nil || len(messages) != 1 {
-			t.Fatalf("no listener from the guest: %v", err)
-		}
-		fds, err := unix.ParseUnixRights(&messages[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.listener = fds[0]
-	}
-	return g
-}
-
-func (g *testGuest) end() {
-	g.conn.Close()
-	_ = g.cmd.Process.Kill()
-	_ = g.cmd.Wait()
-}
-
-func (g *testGuest) send(o order) {
-	g.t.Helper()
-	if err := g.out.Encode(o); err != nil {
-		g.t.Fatal(err)
-	}
-}
-
-func (g *testGuest) receive() outcome {
-	g.t.Helper()
-	var r outcome
-	if err := g.in.Decode(&r); err != nil {
-		g.t.Fatalf("the guest is gone: %v", err)
-	}
-	return r
-}
-
-func (g *testGuest) do(o order) outcome {
-	g.t.Helper()
-	g.send(o)
-	return g.receive()
+	return &testGuest{testguest.Start[order, outcome](t, options)}
 }
 
 var openCalls = []string{"open", "creat", "openat", "openat2"}
@@ -477,7 +372,7 @@ func newEngine(t testing.TB, config Config) *Engine {
 }
 
 func (g *testGuest) superviseWith(nrs []int, h seccompnotif.Handler) {
-	g.t.Helper()
+	g.Helper()
 	all := map[int]seccompnotif.Handler{}
 	for _, nr := range nrs {
 		all[nr] = h
@@ -486,31 +381,31 @@ func (g *testGuest) superviseWith(nrs []int, h seccompnotif.Handler) {
 }
 
 func (g *testGuest) superviseAll(handlers map[int]seccompnotif.Handler) {
-	g.t.Helper()
+	g.Helper()
 	table := seccompnotif.NewTable()
 	for nr, h := range handlers {
 		table.Handle(nr, h)
 	}
 	built, err := table.Build()
 	if err != nil {
-		g.t.Fatal(err)
+		g.Fatal(err)
 	}
 	s, err := seccompnotif.New(seccompnotif.Config{Table: built, Log: func(format string, args ...any) {
 		if text := fmt.Sprintf(format, args...); !strings.Contains(text, "not injected") {
-			g.t.Errorf("%s", text)
+			g.Errorf("%s", text)
 		}
 	}})
 	if err != nil {
-		g.t.Fatal(err)
+		g.Fatal(err)
 	}
-	if err := s.Attach(g.listener); err != nil {
-		g.t.Fatal(err)
+	if err := s.Attach(g.TakeListener()); err != nil {
+		g.Fatal(err)
 	}
-	g.t.Cleanup(func() {
-		g.end()
+	g.Cleanup(func() {
+		g.End()
 		s.Wait()
 		if err := s.Close(); err != nil {
-			g.t.Error(err)
+			g.Error(err)
 		}
 	})
 }

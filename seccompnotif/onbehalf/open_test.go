@@ -139,7 +139,7 @@ func compare(t *testing.T, s setting, plan func(ask func(order))) {
 	guests, trees := pair(t, s, startGuestIn)
 	inodes := [2]map[[2]uint64]string{names(t, trees[0]), names(t, trees[1])}
 	plan(func(o order) {
-		want, got := guests[0].do(o), guests[1].do(o)
+		want, got := guests[0].Do(o), guests[1].Do(o)
 		switch {
 		case o.Path == "/dev/tty" && s.Landlock != nil,
 			strings.HasPrefix(o.Path, "/proc/self/") && !strings.Contains(o.Path, "cwd") && o.Flags&unix.O_TMPFILE == unix.O_TMPFILE,

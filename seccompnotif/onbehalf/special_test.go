@@ -3,6 +3,7 @@ package onbehalf
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,14 +20,14 @@ import (
 
 // asleep waits until the guest's leader is in a system call and waits there.
 func (g *testGuest) asleep() {
-	g.t.Helper()
+	g.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", g.cmd.Process.Pid))
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", g.Cmd.Process.Pid))
 		if err == nil && strings.HasPrefix(string(b), strconv.Itoa(unix.SYS_OPENAT)+" ") {
 			return
 		}
 	}
-	g.t.Fatal("the guest does not wait in openat")
+	g.Fatal("the guest does not wait in openat")
 }
 
 // TestFIFO has guests wait for the other end, while others are served.
@@ -36,7 +37,7 @@ func TestFIFO(t *testing.T) {
 			path := filepath.Join(tree(t), "fifo")
 			g := supervised(t, setting{}, Config{}, allow)
 			other := unix.O_RDWR
-			g.send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: flags})
+			g.Send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: flags})
 			g.asleep()
 			// It waits for longer than the listener's thread would.
 			time.Sleep(2 * patience)
@@ -45,7 +46,7 @@ func TestFIFO(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer unix.Close(fd)
-			if r := g.receive(); r.Errno != 0 || r.Mode&unix.S_IFMT != unix.S_IFIFO || r.Flags&unix.O_NONBLOCK != 0 {
+			if r := g.Receive(); r.Errno != 0 || r.Mode&unix.S_IFMT != unix.S_IFIFO || r.Flags&unix.O_NONBLOCK != 0 {
 				t.Errorf("%+v", r)
 			}
 		})
@@ -62,12 +63,12 @@ func TestFIFOSignal(t *testing.T) {
 		}
 		return seccompnotif.Action{}, false
 	})
-	g.send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: unix.O_RDONLY})
+	g.Send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: unix.O_RDONLY})
 	for calls.Load() == 0 { // before that the signal would interrupt a call that nobody has seen
 		time.Sleep(time.Millisecond)
 	}
 	g.asleep()
-	if err := unix.Tgkill(g.cmd.Process.Pid, g.cmd.Process.Pid, unix.SIGURG); err != nil {
+	if err := unix.Tgkill(g.Cmd.Process.Pid, g.Cmd.Process.Pid, unix.SIGURG); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); calls.Load() < 2; time.Sleep(time.Millisecond) {
@@ -80,7 +81,7 @@ func TestFIFOSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if r := g.receive(); r.Errno != 0 {
+	if r := g.Receive(); r.Errno != 0 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -89,9 +90,9 @@ func TestFIFOSignal(t *testing.T) {
 func TestFIFOKilled(t *testing.T) {
 	path := filepath.Join(tree(t), "fifo")
 	g := supervised(t, setting{}, Config{}, allow)
-	g.send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: unix.O_WRONLY})
+	g.Send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: unix.O_WRONLY})
 	g.asleep()
-	if err := g.cmd.Process.Kill(); err != nil {
+	if err := g.Cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -116,11 +117,11 @@ func TestTTY(t *testing.T) {
 	}
 	defer slave.Close()
 	g := supervised(t, setting{TTY: true}, Config{}, allow, slave)
-	if r := g.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: "/dev/tty", Flags: unix.O_RDWR, Write: "hello"}); r.Errno != 0 {
+	if r := g.Do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: "/dev/tty", Flags: unix.O_RDWR, Write: "hello"}); r.Errno != 0 {
 		t.Fatalf("%+v", r)
 	}
-	b := make([]byte, 10)
-	if n, err := master.Read(b); err != nil || string(b[:n]) != "hello" {
+	b := make([]byte, len("hello"))
+	if n, err := io.ReadFull(master, b); err != nil || string(b) != "hello" {
 		t.Errorf("the terminal got %q, %v", b[:n], err)
 	}
 	without := supervised(t, setting{}, Config{}, allow)
@@ -132,7 +133,7 @@ func TestTTY(t *testing.T) {
 	if err == nil {
 		unix.Close(fd)
 	}
-	if r := without.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: "/dev/tty"}); r.Errno != errnoOf(err) {
+	if r := without.Do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: "/dev/tty"}); r.Errno != errnoOf(err) {
 		t.Errorf("%+v; without a supervisor %v", r, err)
 	}
 }
@@ -152,7 +153,7 @@ func TestNamespaces(t *testing.T) {
 	g.superviseWith(Opens(), newEngine(t, Config{}).Opener(allow))
 	open := func(path string) outcome {
 		t.Helper()
-		r := g.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path})
+		r := g.Do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path})
 		if r.Errno != 0 {
 			t.Errorf("%s: %v", path, r.Errno)
 		}
@@ -169,11 +170,11 @@ func TestNamespaces(t *testing.T) {
 	}
 	open("/dev/stdin")
 	open("/proc/self/fd/0")
-	kept := g.do(order{Action: "keep", Dirfd: unix.AT_FDCWD, Path: "/proc/self"})
-	if r := g.do(order{Action: "open", Dirfd: kept.FD, Path: "stat"}); !strings.HasPrefix(r.Text, "1 (") {
+	kept := g.Do(order{Action: "keep", Dirfd: unix.AT_FDCWD, Path: "/proc/self"})
+	if r := g.Do(order{Action: "open", Dirfd: kept.FD, Path: "stat"}); !strings.HasPrefix(r.Text, "1 (") {
 		t.Errorf("stat of a kept directory: %+v", r)
 	}
-	if r := g.do(order{Action: "open", Dirfd: kept.FD, Path: "fd/0"}); r.Errno != 0 {
+	if r := g.Do(order{Action: "open", Dirfd: kept.FD, Path: "fd/0"}); r.Errno != 0 {
 		t.Errorf("fd/0 of a kept directory: %+v", r)
 	}
 }
@@ -195,7 +196,7 @@ func TestRace(t *testing.T) {
 		g := supervised(t, setting{}, Config{}, func(o *Object) (seccompnotif.Action, bool) {
 			return seccompnotif.Errno(unix.EACCES), o.Identity() == denied
 		})
-		if r := g.do(o); r.Count != 0 || r.FD == 0 {
+		if r := g.Do(o); r.Count != 0 || r.FD == 0 {
 			t.Errorf("the secret was read %d times, the other file %d times", r.Count, r.FD)
 		}
 	})
@@ -207,7 +208,7 @@ func TestRace(t *testing.T) {
 			}
 			return seccompnotif.Continue() // which is what must not be done: that is the point
 		}))
-		if r := g.do(o); r.Count == 0 {
+		if r := g.Do(o); r.Count == 0 {
 			t.Error("a supervisor that lets the call continue is not beaten: the attack is none")
 		}
 	})
@@ -241,7 +242,7 @@ func TestSwappedLink(t *testing.T) {
 	}()
 	ends := map[string]int{}
 	for range 2000 {
-		r := g.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: filepath.Join(dir, "swapped")})
+		r := g.Do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: filepath.Join(dir, "swapped")})
 		ends[r.Text]++
 	}
 	close(stop)
@@ -251,14 +252,57 @@ func TestSwappedLink(t *testing.T) {
 	}
 }
 
-func TestDescriptorLimit(t *testing.T) {
-	g := supervised(t, setting{}, Config{}, allow)
-	fd := g.do(order{Action: "keep", Dirfd: unix.AT_FDCWD, Path: "/etc/passwd"}).FD
-	limit := unix.Rlimit{Cur: uint64(fd), Max: uint64(fd)}
-	if err := unix.Prlimit(g.cmd.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+// TestScopedDuringRenames has a lookup that must stay beneath its start disturbed by renames elsewhere. The kernel fails some of these with EAGAIN,
+// upon which the guest tries again; nothing else may come of it.
+func TestScopedDuringRenames(t *testing.T) {
+	dir := tree(t)
+	g := supervised(t, setting{Dir: dir}, Config{}, allow)
+	elsewhere := t.TempDir()
+	from, to := filepath.Join(elsewhere, "from"), filepath.Join(elsewhere, "to")
+	if err := os.Mkdir(from, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if r := g.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: "/etc/passwd"}); r.Errno != unix.EACCES {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_ = os.Rename(from, to)
+			_ = os.Rename(to, from)
+		}
+	}()
+	defer func() {
+		close(stop)
+		<-stopped
+	}()
+	how := unix.OpenHow{Flags: unix.O_RDONLY, Resolve: unix.RESOLVE_BENEATH}
+	disturbed := false
+	for deadline := time.Now().Add(time.Minute); !disturbed; {
+		fd, err := unix.Openat2(unix.AT_FDCWD, "../onbehalf", &unix.OpenHow{Flags: unix.O_PATH, Resolve: unix.RESOLVE_IN_ROOT})
+		closeAll(fd)
+		if disturbed = err == unix.EAGAIN; !disturbed && time.Now().After(deadline) {
+			t.Fatal("the kernel never says EAGAIN: the disturbance is none")
+		}
+	}
+	for range 1000 {
+		if r := g.Do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: "a/b/../../file", How: &how}); r.Errno != 0 || r.Text != "file" {
+			t.Fatalf("%+v", r)
+		}
+	}
+}
+
+func TestDescriptorLimit(t *testing.T) {
+	g := supervised(t, setting{}, Config{}, allow)
+	fd := g.Do(order{Action: "keep", Dirfd: unix.AT_FDCWD, Path: "/etc/passwd"}).FD
+	limit := unix.Rlimit{Cur: uint64(fd), Max: uint64(fd)}
+	if err := unix.Prlimit(g.Cmd.Process.Pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+		t.Fatal(err)
+	}
+	if r := g.Do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: "/etc/passwd"}); r.Errno != unix.EACCES {
 		t.Errorf("%+v", r)
 	}
 }
@@ -312,12 +356,12 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	round := func() {
 		for _, path := range []string{"file", "secret", "link", "nothing", "a/b/c/file", "loop", "closed", "/proc/self/maps", "/proc/self/fd/0", "/proc/self/nothing", "me/exe", "/dev/tty", "null", "dangling", "fifo", strings.Repeat("x", 256)} {
 			for _, flags := range []int{unix.O_RDONLY, unix.O_RDWR | unix.O_CREAT, unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL, unix.O_PATH, unix.O_RDONLY | unix.O_DIRECTORY, unix.O_RDWR | unix.O_TMPFILE} {
-				g.do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: flags | unix.O_NONBLOCK, Mode: 0o600})
+				g.Do(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: flags | unix.O_NONBLOCK, Mode: 0o600})
 			}
 			for _, o := range changes(path+"-", "other") {
-				g.do(o)
+				g.Do(o)
 			}
-			g.do(call(unix.SYS_FCHMODAT, here, "file", 0o644)) // nothing outside of the tree
+			g.Do(call(unix.SYS_FCHMODAT, here, "file", 0o644)) // nothing outside of the tree
 		}
 	}
 	count := func() (fds, threads int) {
