@@ -69,6 +69,28 @@ func each(t *testing.T, test func(t *testing.T, handler string)) {
 	}
 }
 
+// podMaker is runPod for one kind of pod.
+type podMaker func(t *testing.T, change func(*cri.PodSandboxConfig)) *pod
+
+// everyPod runs a case with both runtimes, in ordinary pods and in pods with a user namespace.
+func everyPod(t *testing.T, test func(t *testing.T, run podMaker)) {
+	each(t, func(t *testing.T, handler string) {
+		test(t, func(t *testing.T, change func(*cri.PodSandboxConfig)) *pod { return runPod(t, handler, change) })
+	})
+	for _, name := range []string{runc, handler} {
+		t.Run(name+" with a user namespace", func(t *testing.T) {
+			test(t, func(t *testing.T, change func(*cri.PodSandboxConfig)) *pod {
+				return runPod(t, name, func(c *cri.PodSandboxConfig) {
+					withUserNamespace(c)
+					if change != nil {
+						change(c)
+					}
+				})
+			})
+		})
+	}
+}
+
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	t.Cleanup(cancel)
@@ -120,9 +142,9 @@ type container struct {
 	log string
 }
 
-func (p *pod) create(name string, change func(*cri.ContainerConfig), command ...string) *container {
-	p.t.Helper()
-	config := &cri.ContainerConfig{
+// containerConfig is a container as a kubelet would have it.
+func (p *pod) containerConfig(name string, command ...string) *cri.ContainerConfig {
+	return &cri.ContainerConfig{
 		Metadata: &cri.ContainerMetadata{Name: name, Attempt: kube.attempts.Add(1)},
 		Image:    &cri.ImageSpec{Image: image},
 		Command:  command,
@@ -134,6 +156,11 @@ func (p *pod) create(name string, change func(*cri.ContainerConfig), command ...
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		}},
 	}
+}
+
+func (p *pod) create(name string, change func(*cri.ContainerConfig), command ...string) *container {
+	p.t.Helper()
+	config := p.containerConfig(name, command...)
 	if change != nil {
 		change(config)
 	}

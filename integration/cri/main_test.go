@@ -48,8 +48,10 @@ func runSuite(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := os.Stat(filepath.Join(tools, "containerd")); err != nil {
-		return 0, fmt.Errorf("%w (hack/setup --test builds it)", err)
+	for _, tool := range []string{"containerd", "runc"} {
+		if _, err := os.Stat(filepath.Join(tools, tool)); err != nil {
+			return 0, fmt.Errorf("%w (hack/setup --test builds it)", err)
+		}
 	}
 	dir, err := os.MkdirTemp("", "sl-cri-")
 	if err != nil {
@@ -64,7 +66,7 @@ func runSuite(m *testing.M) (code int, err error) {
 	if err := testbundle.Busybox(root); err != nil {
 		return 0, err
 	}
-	daemon, err = containerd.Start(dir, tools, map[string]string{runc: "runc"}, func(file string) error {
+	daemon, err = containerd.Start(dir, tools, map[string]string{runc: filepath.Join(tools, "runc")}, func(file string) error {
 		// As an operator would.
 		out, err := exec.Command(under, "install", "containerd", "--file", file, "--name", handler).CombinedOutput()
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,10 +18,10 @@ import (
 )
 
 func TestContainersOfAPodShareNetworkAndIPC(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		p := runPod(t, handler, nil)
+	everyPod(t, func(t *testing.T, run podMaker) {
+		p := run(t, nil)
 		a, b := p.sleeper("a", nil), p.sleeper("b", nil)
-		for _, kind := range []string{"net", "ipc", "uts"} {
+		for _, kind := range []string{"user", "net", "ipc", "uts"} {
 			link := "readlink /proc/1/ns/" + kind
 			of, _, _ := a.exec(link)
 			b.says(link, of)
@@ -47,8 +46,8 @@ func TestContainersOfAPodShareNetworkAndIPC(t *testing.T) {
 }
 
 func TestExecProbes(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		c := runPod(t, handler, nil).sleeper("c", nil)
+	everyPod(t, func(t *testing.T, run podMaker) {
+		c := run(t, nil).sleeper("c", nil)
 		if stdout, stderr, code := c.exec("echo out; echo err >&2; exit 3"); stdout != "out\n" || stderr != "err\n" || code != 3 {
 			t.Errorf("%q, %q, %d", stdout, stderr, code)
 		}
@@ -63,68 +62,9 @@ func TestExecProbes(t *testing.T) {
 	})
 }
 
-func TestStreams(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		p := runPod(t, handler, nil)
-		c := p.sleeper("c", nil)
-		t.Run("exec", func(t *testing.T) {
-			r, err := kube.Exec(within(t), &cri.ExecRequest{ContainerId: c.id, Cmd: []string{"/bin/sh", "-c", "read line; echo got $line; exit 5"}, Stdin: true, Stdout: true, Stderr: true})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ws := stream(t, r.Url)
-			say(t, ws, channelStdin, "a line\n")
-			heard := hear(t, ws, channelError, "ExitCode")
-			if heard[channelStdout] != "got a line\n" || !strings.Contains(heard[channelError], `"message":"5"`) {
-				t.Errorf("%q", heard)
-			}
-		})
-		t.Run("exec with a terminal", func(t *testing.T) {
-			r, err := kube.Exec(within(t), &cri.ExecRequest{ContainerId: c.id, Cmd: []string{"/bin/sh", "-c", "tty; stty size"}, Stdin: true, Stdout: true, Tty: true})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if heard := hear(t, stream(t, r.Url), channelError, "Success"); !strings.HasPrefix(heard[channelStdout], "/dev/pts/") {
-				t.Errorf("%q", heard)
-			}
-		})
-		t.Run("attach", func(t *testing.T) {
-			c := p.create("reader", func(c *cri.ContainerConfig) { c.Stdin = true }, "/bin/sh", "-c", "while read line; do echo read $line; done").start()
-			r, err := kube.Attach(within(t), &cri.AttachRequest{ContainerId: c.id, Stdin: true, Stdout: true, Stderr: true})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ws := stream(t, r.Url)
-			say(t, ws, channelStdin, "this\n")
-			if heard := hear(t, ws, channelStdout, "read this\n"); heard[channelStdout] != "read this\n" {
-				t.Errorf("%q", heard)
-			}
-		})
-		t.Run("port-forward", func(t *testing.T) {
-			server := p.create("server", nil, "/bin/sh", "-c", "echo from the pod | nc -l -p 8088 -w 30").start()
-			server.says("until netstat -ltn | grep -q :8088; do sleep 0.05; done", "")
-			r, err := kube.PortForward(within(t), &cri.PortForwardRequest{PodSandboxId: p.id, Port: []int32{8088}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			to, err := url.Parse(r.Url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			query := to.Query()
-			query.Set("port", "8088")
-			to.RawQuery = query.Encode()
-			const data = 0
-			if heard := hear(t, stream(t, to.String()), data, "from the pod\n"); !strings.HasSuffix(heard[data], "from the pod\n") {
-				t.Errorf("%q", heard)
-			}
-		})
-	})
-}
-
 func TestLogs(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		c := runPod(t, handler, nil).create("c", nil, "/bin/sh", "-c", "echo one; echo two >&2; printf three").start()
+	everyPod(t, func(t *testing.T, run podMaker) {
+		c := run(t, nil).create("c", nil, "/bin/sh", "-c", "echo one; echo two >&2; printf three").start()
 		if s := c.wait(); s.ExitCode != 0 || s.Reason != "Completed" {
 			t.Errorf("%v", s)
 		}
@@ -165,20 +105,23 @@ func TestPodAnnotations(t *testing.T) {
 		out, _, _ := c.exec("nc -w 3 " + containerd.Bridge + " " + port + " 2>&1 </dev/null")
 		return out
 	}
-	for name, annotations := range map[string]map[string]string{
-		"no rule": nil, "a rule": {"io.sandlock.network.allow": "tcp://" + containerd.Bridge + ":8080"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := runPod(t, handler, func(c *cri.PodSandboxConfig) { c.Annotations = annotations })
-			c := p.sleeper("c", nil)
-			if got := try(c, "8080"); got != "this is 8080\n" {
-				t.Errorf("allowed: %q", got)
-			}
-			denied := strings.Contains(try(c, "9090"), "Permission denied")
-			if denied != (annotations != nil) {
-				t.Errorf("port 9090 is denied: %v", denied)
-			}
-		})
+	for kind, change := range map[string]func(*cri.PodSandboxConfig){"": func(*cri.PodSandboxConfig) {}, ", a user namespace": withUserNamespace} {
+		for name, annotations := range map[string]map[string]string{
+			"no rule":                     nil,
+			"a rule":                      {"io.sandlock.network.allow": "tcp://" + containerd.Bridge + ":8080"},
+			"rules for several protocols": {"io.sandlock.network.allow": "tcp://" + containerd.Bridge + ":8080; udp://" + containerd.Bridge + ":53"},
+		} {
+			t.Run(name+kind, func(t *testing.T) {
+				c := runPod(t, handler, func(c *cri.PodSandboxConfig) { change(c); c.Annotations = annotations }).sleeper("c", nil)
+				if got := try(c, "8080"); got != "this is 8080\n" {
+					t.Errorf("allowed: %q", got)
+				}
+				denied := strings.Contains(try(c, "9090"), "Permission denied")
+				if denied != (annotations != nil) {
+					t.Errorf("port 9090 is denied: %v", denied)
+				}
+			})
+		}
 	}
 	t.Run("a typo", func(t *testing.T) {
 		config := podConfig(t)
@@ -191,8 +134,8 @@ func TestPodAnnotations(t *testing.T) {
 }
 
 func TestUpdate(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		p := runPod(t, handler, nil)
+	everyPod(t, func(t *testing.T, run podMaker) {
+		p := run(t, nil)
 		c := p.sleeper("c", func(c *cri.ContainerConfig) {
 			c.Linux.Resources = &cri.LinuxContainerResources{MemoryLimitInBytes: 64 << 20, CpuShares: 512, CpuPeriod: 100000, CpuQuota: 50000}
 		})
@@ -234,8 +177,8 @@ func readText(t *testing.T, file string) string {
 }
 
 func TestRestartInALivingPod(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		p := runPod(t, handler, nil)
+	everyPod(t, func(t *testing.T, run podMaker) {
+		p := run(t, nil)
 		first := p.create("c", nil, "/bin/sh", "-c", "readlink /proc/self/ns/net; exit 7").start()
 		if s := first.wait(); s.ExitCode != 7 {
 			t.Errorf("%v", s)
@@ -264,8 +207,8 @@ func TestRestartInALivingPod(t *testing.T) {
 }
 
 func TestStopWithGracePeriod(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		p := runPod(t, handler, nil)
+	everyPod(t, func(t *testing.T, run podMaker) {
+		p := run(t, nil)
 		polite := p.create("polite", nil, "/bin/sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done").start()
 		deaf := p.create("deaf", nil, "/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done").start()
 		for _, c := range []*container{polite, deaf} {
@@ -298,8 +241,8 @@ func waitForText(t *testing.T, file, want string) {
 
 // Containers outlive containerd, and are known to its successor.
 func TestContainerdRestarts(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		c := runPod(t, handler, nil).sleeper("c", nil)
+	everyPod(t, func(t *testing.T, run podMaker) {
+		c := run(t, nil).sleeper("c", nil)
 		before, _, _ := c.exec("cat /proc/1/stat | cut -d' ' -f22")
 		if err := daemon.End(within(t)); err != nil {
 			t.Fatal(err)

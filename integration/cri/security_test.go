@@ -3,10 +3,8 @@ package cri
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -20,7 +18,7 @@ func TestSecurityContexts(t *testing.T) {
 		change       func(*context)
 		script, want string
 	}{
-		"none":           {func(*context) {}, "mkdir /tmp/x && echo made; touch /x && echo written; id -u; mount -t tmpfs x /mnt 2>/dev/null || echo no mount", "made\nwritten\n0\nno mount\n"},
+		"none":           {func(*context) {}, "mkdir /tmp/x && echo made; touch /x && echo written; id -u; mount -t tmpfs none /tmp 2>/dev/null || echo no mount", "made\nwritten\n0\nno mount\n"},
 		"read-only root": {func(c *context) { c.ReadonlyRootfs = true }, "touch /x 2>/dev/null || echo refused; touch /dev/shm/x && echo shm", "refused\nshm\n"},
 		"user and group": {func(c *context) {
 			c.RunAsUser, c.RunAsGroup, c.SupplementalGroups = &cri.Int64Value{Value: 1000}, &cri.Int64Value{Value: 1001}, []int64{2000}
@@ -42,8 +40,8 @@ func TestSecurityContexts(t *testing.T) {
 		"masked and read-only paths": {func(*context) {}, "wc -c < /proc/keys; echo x 2>/dev/null > /proc/sys/kernel/domainname || echo read-only", "0\nread-only\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			each(t, func(t *testing.T, handler string) {
-				c := runPod(t, handler, nil).sleeper("c", func(c *cri.ContainerConfig) { row.change(c.Linux.SecurityContext) })
+			everyPod(t, func(t *testing.T, run podMaker) {
+				c := run(t, nil).sleeper("c", func(c *cri.ContainerConfig) { row.change(c.Linux.SecurityContext) })
 				c.says(row.script, row.want)
 			})
 		})
@@ -71,73 +69,10 @@ func count(path string) string {
 }
 
 func TestSysctls(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		p := runPod(t, handler, func(c *cri.PodSandboxConfig) {
+	everyPod(t, func(t *testing.T, run podMaker) {
+		p := run(t, func(c *cri.PodSandboxConfig) {
 			c.Linux.Sysctls = map[string]string{"net.ipv4.ip_unprivileged_port_start": "80", "kernel.shm_rmid_forced": "1"}
 		})
 		p.sleeper("c", nil).says("cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced", "80\n1\n")
-	})
-}
-
-func TestHostNetwork(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		p := runPod(t, handler, func(c *cri.PodSandboxConfig) {
-			c.Linux.SecurityContext.NamespaceOptions.Network = cri.NamespaceMode_NODE
-			c.Hostname = "" // the node's
-		})
-		want := ""
-		if err := daemon.InNetwork(func() (err error) { want, err = os.Readlink("/proc/thread-self/ns/net"); return err }); err != nil {
-			t.Fatal(err)
-		}
-		p.sleeper("c", nil).says("readlink /proc/1/ns/net", want+"\n")
-	})
-}
-
-func TestVolumes(t *testing.T) {
-	each(t, func(t *testing.T, handler string) {
-		dir := t.TempDir()
-		// A mount point of its own, shared, as a node's root is.
-		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-		if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
-			t.Fatal(err)
-		}
-		mount := func(to string, readOnly bool, propagation cri.MountPropagation) *cri.Mount {
-			return &cri.Mount{HostPath: dir, ContainerPath: to, Readonly: readOnly, Propagation: propagation}
-		}
-		p := runPod(t, handler, func(c *cri.PodSandboxConfig) { c.Linux.SecurityContext.Privileged = true })
-		c := p.sleeper("c", func(c *cri.ContainerConfig) {
-			c.Linux.SecurityContext.Privileged = true // Bidirectional is for those
-			c.Mounts = []*cri.Mount{
-				mount("/private", false, cri.MountPropagation_PROPAGATION_PRIVATE),
-				mount("/read", true, cri.MountPropagation_PROPAGATION_PRIVATE),
-				mount("/slave", false, cri.MountPropagation_PROPAGATION_HOST_TO_CONTAINER),
-				mount("/shared", false, cri.MountPropagation_PROPAGATION_BIDIRECTIONAL),
-			}
-		})
-		c.says("touch /private/file && echo written; touch /read/x 2>/dev/null || echo refused; ls /slave", "written\nrefused\nfile\n")
-		// From the host inwards.
-		inner := filepath.Join(dir, "inner")
-		if err := os.Mkdir(inner, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Mount("tmpfs", inner, "tmpfs", 0, ""); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(inner, "new"), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		c.says("ls /private/inner; echo; ls /slave/inner; echo; ls /shared/inner", "\nnew\n\nnew\n")
-		// From the container outwards.
-		c.says("mkdir /shared/outer && mount -t tmpfs x /shared/outer && touch /shared/outer/made && echo made; mkdir /slave/kept && mount -t tmpfs x /slave/kept && echo mounted", "made\nmounted\n")
-		if _, err := os.Stat(filepath.Join(dir, "outer/made")); err != nil {
-			t.Errorf("a bidirectional mount is not seen outside: %v", err)
-		}
-		mounts := readText(t, "/proc/self/mountinfo")
-		if strings.Contains(mounts, filepath.Join(dir, "kept")) {
-			t.Error("a slave's mount is seen outside")
-		}
 	})
 }
