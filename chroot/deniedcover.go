@@ -143,7 +143,10 @@ func coverAll(proc, object, target int, directory bool, found *pinned) error {
 			var st unix.Stat_t
 			if err = unix.Fstat(copied, &st); err == nil {
 				err = unix.MoveMount(copied, "", place, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+			}
+			if err == nil {
 				found.add(copied, &st)
+				found.covers = append(found.covers, found.ids[len(found.ids)-1])
 			} else {
 				unix.Close(copied)
 			}

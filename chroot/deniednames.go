@@ -20,8 +20,9 @@ const (
 
 // pinned are objects by inode, and descriptors that keep others from getting their inodes.
 type pinned struct {
-	ids  []onbehalf.Inode
-	pins []int
+	ids    []onbehalf.Inode
+	pins   []int            // of the same objects
+	covers []onbehalf.Inode // those of ids that are empty objects, mounted over others
 }
 
 // add takes the descriptor over.

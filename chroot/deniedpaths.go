@@ -42,8 +42,9 @@ type DeniedPaths struct {
 	// that an older set has let through.
 	mu sync.RWMutex
 
-	adding sync.Mutex // one path at a time
-	pins   []int      // descriptors of what is denied, so that no other object gets its inode
+	adding sync.Mutex               // one path at a time
+	pins   map[onbehalf.Inode]int   // descriptors of what is denied, so that no other object gets its inode
+	covers map[onbehalf.Inode]error // the empty objects, which a path that was denied leads to, and what came of that
 }
 
 // DeniedConfig is what [NewDeniedPaths] needs to know.
@@ -75,7 +76,7 @@ func NewDeniedPaths(config DeniedConfig) (*DeniedPaths, error) {
 		_ = engine.Close()
 		return nil, fmt.Errorf("/proc: %w", err)
 	}
-	d := &DeniedPaths{config: config, engine: engine, proc: proc}
+	d := &DeniedPaths{config: config, engine: engine, proc: proc, pins: map[onbehalf.Inode]int{}, covers: map[onbehalf.Inode]error{}}
 	d.set.Store(&deniedSet{})
 	return d, nil
 }
@@ -252,6 +253,21 @@ func (d *DeniedPaths) add(path string, directory bool, ids ...onbehalf.Inode) {
 	d.mu.Unlock()
 }
 
+// pin keeps a descriptor of what is denied, unless there is one already: whoever denies the same again and again must not use up descriptors.
+func (d *DeniedPaths) pin(id onbehalf.Inode, fd int) {
+	if _, pinned := d.pins[id]; pinned {
+		unix.Close(fd)
+		return
+	}
+	d.pins[id] = fd
+}
+
+func (d *DeniedPaths) pinAll(of pinned) {
+	for i, fd := range of.pins {
+		d.pin(of.ids[i], fd)
+	}
+}
+
 // DenyPath puts what a container path leads to now out of reach, for good: a file, or a directory with all beneath it. When it returns no call
 // that is made from then on reaches it. On an error that comes after the path was found it may be denied, or not in every way.
 func (d *DeniedPaths) DenyPath(path string) error {
@@ -277,11 +293,15 @@ func (d *DeniedPaths) deny(path string) error {
 		return err
 	}
 	id := onbehalf.Inode{Dev: st.Dev, Ino: st.Ino}
+	if err, covered := d.covers[id]; covered { // it was denied before
+		unix.Close(target)
+		return err
+	}
 	if top, err := isSame(d.config.Root, id); err != nil || top {
 		unix.Close(target)
 		return errors.Join(err, errors.New("it is the container's root"))
 	}
-	d.pins = append(d.pins, target)
+	defer d.pin(id, target)
 	directory := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	// First by inode, so that nothing gets out while the rest is done.
 	d.add(path, directory, id)
@@ -290,11 +310,14 @@ func (d *DeniedPaths) deny(path string) error {
 		if err != nil {
 			return err
 		}
-		d.pins = append(d.pins, names.pins...)
+		d.pinAll(names)
 		d.add(path, true, names.ids...)
 	}
 	found, err := d.cover(target, directory)
-	d.pins = append(d.pins, found.pins...)
+	d.pinAll(found)
+	for _, id := range found.covers {
+		d.covers[id] = err
+	}
 	if len(found.ids) > 0 {
 		d.add(path, directory, found.ids...)
 	}

@@ -297,6 +297,42 @@ func TestDenyPathErrors(t *testing.T) {
 	}
 }
 
+// TestDenyPathAgain denies the same, by each of its names, again and again: it takes nothing more each time.
+func TestDenyPathAgain(t *testing.T) {
+	g := startDenied(t, deniedOptions{})
+	ways := g.waysTo()
+	paths := []string{"/data/dir", "/data/file", "/open/hard", "/alias/file", "/open/dir"}
+	state := func() (descriptors, mounts, objects int) {
+		t.Helper()
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", g.cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds), strings.Count(string(table), "\n"), len(g.denied.set.Load().objects)
+	}
+	g.deny(paths...)
+	g.deny(paths...) // a path through another that is denied by now leads nowhere new
+	descriptors, mounts, objects := state()
+	for range 20 {
+		g.deny(paths...)
+	}
+	if d, m, o := state(); d != descriptors || m != mounts || o != objects {
+		t.Errorf("%d descriptors, %d mounts, %d objects have become %d, %d, %d", descriptors, mounts, objects, d, m, o)
+	}
+	for _, w := range ways {
+		if r := w.open(g); r.Errno != unix.EACCES || r.Text != "" {
+			t.Errorf("%s: %+v", w.name, r)
+		}
+	}
+	if r := g.read(currentDir, "/data/beside", unix.O_RDONLY); r.Text != "beside" {
+		t.Errorf("what is not denied: %+v", r)
+	}
+}
+
 func TestParseMounts(t *testing.T) {
 	const text = "28 1 253:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n" +
 		`40 28 0:31 /a\040b /mnt/x\134y ro master:3 propagate_from:1 - tmpfs tmpfs rw` + "\n"
