@@ -178,8 +178,11 @@ func (l *listener) hungUp() bool {
 
 // serve is the loop of one listener.
 func (s *Supervisor) serve(l *listener) {
+	// The thread ends with the loop, as many as there may have been at a time: Go would keep it for the next one, and its stacks with it.
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		defer runtime.UnlockOSThread() // the main thread cannot be ended
+	}
 	l.tid.Store(int32(unix.Gettid()))
 	defer s.detach(l)
 	defer l.tid.Store(0)

@@ -5,23 +5,32 @@
 
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-void idle_wait(int pidfd, int activity, const struct idle_range *ranges, int count, int quiet, int again) {
+// faults is how often this process has had memory mapped in its life that needed no disk.
+static long faults(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_SELF, &usage) < 0 ? 0 : usage.ru_minflt;
+}
+
+int idle_wait(int pidfd, int activity, const struct idle_range *ranges, int count, struct idle_times times, long worth) {
   struct pollfd files[] = {{pidfd, POLLIN, 0}, {activity, POLLIN, 0}};
-  int timeout = 0, first = 1; // at once, and once more when the other threads have come to rest
+  const int waits[] = {times.quiet, times.calm, times.again};
+  int look = -1; // one at once, since the other threads may be at rest
+  long before = faults();
   for (;;) {
-    int ready = poll(files, 2, timeout);
+    int ready = poll(files, 2, look < 0 ? 0 : waits[look]);
     if (ready < 0) continue; // a signal
-    if (files[0].revents) return;
+    if (files[0].revents) return 0;
     if (files[1].revents) {
-      uint64_t times;
-      if (read(activity, &times, sizeof times) < 0) files[1].fd = -1; // then it is never heard of again
-      timeout = quiet;
+      uint64_t times_noted;
+      if (read(activity, &times_noted, sizeof times_noted) < 0) files[1].fd = -1; // then it is never heard of again
+      look = 0;
       continue;
     }
+    if (look > 0 && faults() - before >= worth) return 1;
     for (int i = 0; i < count; i++) madvise((void *)ranges[i].start, ranges[i].end - ranges[i].start, MADV_DONTNEED);
-    timeout = first ? quiet : again;
-    first = 0;
+    if (look < 2) look++;
   }
 }

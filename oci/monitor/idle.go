@@ -20,8 +20,16 @@ import (
 const (
 	// quiet is how long nothing must have been asked of a monitor for it to count as idle.
 	quiet = 20 * time.Millisecond
+	// calm is how long it takes from then until what is done in the background has ended: the log of denials is written within two seconds.
+	calm = 3 * time.Second
 	// again is how often an idle monitor lets go of what Go's own housekeeping (a collection every two minutes) has had mapped.
 	again = time.Minute
+	// worth is how many page faults tell that there is memory to give back. An exec costs some fifty, what Go's housekeeping does some hundred, and a megabyte of
+	// heap that has been used for the first time 256.
+	worth = 512
+	// heapGrowth is how much a monitor's heap may grow, in percent of what is in use, until garbage is collected. Go's default of 100 means no collection
+	// below 4 MiB, which is more than all that a monitor needs.
+	heapGrowth = 50
 )
 
 // activity tells the waiting thread that something goes on; see idle.c.
@@ -43,12 +51,19 @@ func (a *activity) note() {
 
 // idle blocks until the container's first process has ended, and keeps the monitor small meanwhile.
 func (m *Monitor) idle(a *activity) {
-	debug.FreeOSMemory()
-	ranges := cleanFileMappings()
-	var first *C.struct_idle_range
-	if len(ranges) > 0 {
-		first = (*C.struct_idle_range)(unsafe.Pointer(unsafe.SliceData(ranges)))
+	debug.SetGCPercent(heapGrowth)
+	times := C.struct_idle_times{C.int(quiet.Milliseconds()), C.int(calm.Milliseconds()), C.int(again.Milliseconds())}
+	for {
+		debug.FreeOSMemory()
+		ranges := cleanFileMappings()
+		var first *C.struct_idle_range
+		if len(ranges) > 0 {
+			first = (*C.struct_idle_range)(unsafe.Pointer(unsafe.SliceData(ranges)))
+		}
+		busy := C.idle_wait(C.int(m.init.Fd()), C.int(a.file.Fd()), first, C.int(len(ranges)), times, worth)
+		runtime.KeepAlive(ranges)
+		if busy == 0 {
+			return
+		}
 	}
-	C.idle_wait(C.int(m.init.Fd()), C.int(a.file.Fd()), first, C.int(len(ranges)), C.int(quiet.Milliseconds()), C.int(again.Milliseconds()))
-	runtime.KeepAlive(ranges)
 }
