@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,10 +17,16 @@ import (
 
 // container is a bundle and what becomes of it. Its methods are the steps of a round.
 type container struct {
-	h    *harness
-	id   string
-	dir  string
-	init *os.File // the pidfd of its first process
+	h      *harness
+	id     string
+	dir    string
+	global []string // flags before the verb, beside the state root
+	init   *os.File // the pidfd of its first process
+}
+
+// arguments are those of a command of the runtime.
+func (c *container) arguments(verb ...string) []string {
+	return slices.Concat([]string{"--root", c.h.state}, c.global, verb)
 }
 
 func inOrder(steps ...func() error) error {
@@ -37,7 +44,7 @@ func (c *container) command(args ...string) (*exec.Cmd, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.Command(c.h.runtime, append([]string{"--root", c.h.state}, args...)...)
+	cmd := exec.Command(c.h.runtime, c.arguments(args...)...)
 	cmd.Stdout, cmd.Stderr = output, output
 	return cmd, output, nil
 }

@@ -23,6 +23,7 @@ type harness struct {
 	bound   time.Duration
 	tally   tally
 	long    []*longLived
+	after   []func() // what is to be done when they are deleted
 }
 
 // longLived is a container that is there from the beginning to the end, and what its monitor held in the beginning.
@@ -30,6 +31,7 @@ type longLived struct {
 	*container
 	monitor int
 	before  held
+	changes bool // an agent changes its policy
 }
 
 func newHarness(runtime string, bound time.Duration) (*harness, error) {
@@ -156,6 +158,9 @@ func (h *harness) finish() []string {
 		if err := inOrder(c.exec("true"), c.kill("KILL"), c.waitEnd, c.delete, c.forget); err != nil {
 			left = append(left, fmt.Sprintf("%s: %v", c.id, err))
 		}
+	}
+	for _, f := range h.after {
+		f()
 	}
 	return append(left, h.leftovers()...)
 }

@@ -3,6 +3,9 @@
 // directories, files in bundles, and descriptors and threads of the monitors of those two. A step that does not end within a generous bound is reported with what its processes are waiting for.
 //
 //	go run ./hack/soak [-loops 100] [-for 5m] [-bound 2m] [-runtime PATH]
+//	go run ./hack/soak -long 20000
+//
+// The second looks at monitors that live long instead: see [harness.longLife].
 //
 // It exits with 1 if anything is left, hangs or fails.
 package main
@@ -22,6 +25,7 @@ type options struct {
 	loops   int
 	time    time.Duration
 	bound   time.Duration
+	long    int
 	runtime string
 }
 
@@ -30,6 +34,7 @@ func main() {
 	flag.IntVar(&o.loops, "loops", 100, "loops at once")
 	flag.DurationVar(&o.time, "for", 5*time.Minute, "how long new containers are made")
 	flag.DurationVar(&o.bound, "bound", 2*time.Minute, "a step that takes longer hangs")
+	flag.IntVar(&o.long, "long", 0, "not that, but so many steps in the lives of a few containers, and what their monitors have grown by")
 	flag.StringVar(&o.runtime, "runtime", "bin/sandlock-runtime", "the runtime to try")
 	flag.Parse()
 	if flag.NArg() > 0 || o.loops < 1 {
@@ -119,10 +124,17 @@ func soak(o *options) error {
 	if err != nil {
 		return err
 	}
-	if err := h.prepare(); err != nil {
-		return err
+	if o.long > 0 {
+		if err := h.longLife(o.long); err != nil {
+			h.finish()
+			return err
+		}
+	} else {
+		if err := h.prepare(); err != nil {
+			return err
+		}
+		h.run(o.loops, o.time)
 	}
-	h.run(o.loops, o.time)
 	left := h.finish()
 	h.tally.print()
 	fmt.Printf("left: %d\n", len(left))
