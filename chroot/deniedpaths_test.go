@@ -308,7 +308,7 @@ func TestDenyPathAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		table, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", g.cmd.Process.Pid))
+		table, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", g.Cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)
 		}

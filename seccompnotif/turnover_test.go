@@ -44,7 +44,7 @@ func TestListenersComeAndGo(t *testing.T) {
 			t.Errorf("%d processes are in the index", n)
 		}
 		for _, v := range victims {
-			v.end()
+			v.End()
 		}
 		s.Wait()
 	}
