@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/onbehalf"
 	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
@@ -242,6 +243,7 @@ type deniedOptions struct {
 	unguarded bool // no filter
 	exec      bool // execve is judged
 	confine   func() error
+	presenter onbehalf.Presenter
 }
 
 // startDenied starts a guest whose root has /data/dir/secret and more.
@@ -286,9 +288,16 @@ func (g *deniedGuest) watch(o deniedOptions) {
 		g.Cleanup(func() { unix.Close(fd) })
 		return fd
 	}
-	var err error
+	viewer, err := onbehalf.New(onbehalf.Config{Log: g.Errorf})
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.Cleanup(func() {
+		g.End()
+		viewer.Close()
+	})
 	g.denied, err = NewDeniedPaths(DeniedConfig{
-		Root: open("root", unix.O_PATH), MountNamespace: open("ns/mnt", unix.O_RDONLY), Confine: o.confine,
+		Root: open("root", unix.O_PATH), MountNamespace: open("ns/mnt", unix.O_RDONLY), Confine: o.confine, Presenter: o.presenter, Viewer: viewer,
 		Denied: func(*seccompnotif.Call, string) { g.refusals.Add(1) },
 		Log:    func(format string, args ...any) { g.Errorf(format, args...) },
 	})

@@ -55,6 +55,10 @@ type DeniedConfig struct {
 	Confine func() error
 	// Denied, if not nil, is told of every call that is refused: the path as it was denied. It must be quick.
 	Denied func(c *seccompnotif.Call, path string)
+	// Presenter, if not nil, shows the container something else than some files hold, unless they are denied. Viewer looks for them while
+	// nothing is denied: it may be less confined.
+	Presenter onbehalf.Presenter
+	Viewer    *onbehalf.Engine
 	// Log, if not nil, is told of what nobody else would learn.
 	Log func(format string, args ...any)
 }
@@ -127,18 +131,52 @@ func (s *deniedSet) empty() bool { return len(s.objects) == 0 }
 
 // open answers an open.
 func (d *DeniedPaths) open(h *seccompnotif.Held) {
+	if p := d.config.Presenter; p != nil && p.Active() && d.engine.MayPresent(h.Call(), p) {
+		d.present(h)
+		return
+	}
+	d.openJudged(h)
+}
+
+// openJudged makes an open if it has to be judged.
+func (d *DeniedPaths) openJudged(h *seccompnotif.Held) {
 	if d.letThrough(h) {
 		return
 	}
 	set, judge := d.set.Load(), d.judge(h.Call())
-	d.engine.OpenHeld(h, judge, func(o *onbehalf.Opened) {
-		_, err := h.AnswerUnder(d.mu.RLocker(), func() (seccompnotif.Action, bool) {
-			if d.set.Load() != set {
-				o.Again(judge)
-			}
-			return o.Action, true
-		})
-		d.check(err)
+	d.engine.OpenHeld(h, judge, func(o *onbehalf.Opened) { d.answer(h, o, set, judge) })
+}
+
+// answer answers with what an open has come to, unless it has been denied since the set was loaded.
+func (d *DeniedPaths) answer(h *seccompnotif.Held, o *onbehalf.Opened, set *deniedSet, judge onbehalf.Judge) {
+	_, err := h.AnswerUnder(d.mu.RLocker(), func() (seccompnotif.Action, bool) {
+		if d.set.Load() != set {
+			o.Again(judge)
+		}
+		return o.Action, true
+	})
+	d.check(err)
+}
+
+// present makes an open that may be of one of the presenter's files. Any other is let through while nothing is denied, as ever.
+func (d *DeniedPaths) present(h *seccompnotif.Held) {
+	set, judge := d.set.Load(), d.judge(h.Call())
+	engine := d.engine
+	if set.empty() {
+		engine = d.config.Viewer
+	}
+	engine.OpenAside(h, func(o *onbehalf.Object) (seccompnotif.Action, bool) {
+		if set.empty() && !d.config.Presenter.Recognises(o) {
+			return seccompnotif.Action{}, true
+		}
+		return judge(o)
+	}, func(o *onbehalf.Opened) {
+		if set.empty() && !o.IsOpen() {
+			d.openJudged(h)
+			return
+		}
+		o.Present(d.config.Presenter)
+		d.answer(h, o, set, judge)
 	})
 }
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,8 +23,29 @@ func webServer(t *testing.T, network *testnet.Namespace, name string, annotation
 	t.Helper()
 	b := script(t, "echo "+name+" > /var/www/index.html; httpd -p 0.0.0.0:80 -h /var/www && echo up; sleep 1000")
 	testbundle.SetNamespacePath(b.spec, specs.NetworkNamespace, network.Path())
+	for link, target := range map[string]string{"ports": "/proc/net/tcp", "mine": "ports", "net": "/proc/self/net"} {
+		if err := os.Symlink(target, filepath.Join(b.root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	b.annotate(annotations...)
 	return b
+}
+
+// seesItsPorts checks that a container whose port 80 is another one outside reads of port 80 alone, by whatever route and those given.
+func (c *container) seesItsPorts(t *testing.T, real int, ways ...string) {
+	t.Helper()
+	for _, way := range append([]string{
+		"netstat -ltn", "cat /proc/net/tcp", "cat /proc/self/net/tcp", "cat /proc/1/net/tcp", "cd /proc/net && cat tcp", "cd /proc/1 && cat net/tcp", "guest openat2 /proc/net/tcp",
+		"cat /proc/thread-self/net/tcp", "cat /proc/1/task/1/net/tcp", "cat /ports", "cat /mine", "cat /net/tcp", "cd /tmp && cat ../ports",
+		"exec 9</net; cat /proc/self/fd/9/tcp", "cat /proc/self/root/ports",
+	}, ways...) {
+		listening := c.shell(t, way).stdout
+		if hex := fmt.Sprintf(":%04X ", real); strings.Contains(listening, fmt.Sprintf(":%d ", real)) || strings.Contains(listening, hex) ||
+			!strings.Contains(listening, ":80 ") && !strings.Contains(listening, ":0050 ") {
+			t.Errorf("%s: %s", way, listening)
+		}
+	}
 }
 
 // get asks a server for a page from within a network.
@@ -99,13 +122,7 @@ func TestPolicyPortRemap(t *testing.T) {
 				t.Errorf("inspect: %s", text)
 			}
 			// What it says of itself inside.
-			for _, way := range []string{"netstat -ltn", "cat /proc/net/tcp", "cat /proc/self/net/tcp", "cat /proc/1/net/tcp", "cd /proc/net && cat tcp", "cd /proc/1 && cat net/tcp", "guest openat2 /proc/net/tcp"} {
-				listening := second.shell(t, way).stdout
-				if hex := fmt.Sprintf(":%04X ", real); strings.Contains(listening, fmt.Sprintf(":%d ", real)) || strings.Contains(listening, hex) ||
-					!strings.Contains(listening, ":80 ") && !strings.Contains(listening, ":0050 ") {
-					t.Errorf("%s: %s", way, listening)
-				}
-			}
+			second.seesItsPorts(t, real)
 			r.must(t, "kill", second.id, "KILL")
 			second.wait(t)
 			var event struct {
@@ -115,6 +132,67 @@ func TestPolicyPortRemap(t *testing.T) {
 			line, _, _ := strings.Cut(r.must(t, "events", "--follow", second.id), "\n")
 			if err := json.Unmarshal([]byte(line), &event); err != nil || event.Verdict != "remapped" || event.Target != "0.0.0.0:80" || event.Real != real {
 				t.Errorf("events: %s, %v", line, err)
+			}
+		})
+	}
+}
+
+// TestPolicyPortRemapBesideAgent has a container see its own ports where an agent judges its opens and can deny paths.
+func TestPolicyPortRemapBesideAgent(t *testing.T) {
+	network := newNetwork(t)
+	newRuntime(t).start(t, webServer(t, network, "first")).line(t)
+	for name, c := range map[string]struct {
+		hello string
+		opens bool // the agent is asked about them
+		paths bool // and can deny them
+	}{
+		"asked about all":   {helloAll, true, true},
+		"asked about opens": {`{"type":"hello","version":1,"syscalls":["open","openat","openat2"]}`, true, false},
+		"paths":             {`{"type":"hello","version":1,"syscalls":[],"deny_paths":true}`, false, true},
+		"neither":           {`{"type":"hello","version":1,"syscalls":["socket"]}`, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAgent(t, c.hello, allowAll)
+			second := newRuntimeWithAgent(t, a.path).start(t, webServer(t, network, "second", "io.sandlock.network.port_remap", "true"))
+			if line := second.line(t); line != "up" {
+				t.Fatalf("the second says %q", line)
+			}
+			var inspection struct{ Ports []struct{ Virtual, Real int } }
+			if err := json.Unmarshal([]byte(second.rt.must(t, "inspect", "--format", "json", second.id)), &inspection); err != nil {
+				t.Fatal(err)
+			}
+			if len(inspection.Ports) != 1 || inspection.Ports[0].Real == 80 {
+				t.Fatalf("inspect tells of %+v", inspection.Ports)
+			}
+			real := inspection.Ports[0].Real
+			second.seesItsPorts(t, real, "cat /proc/1/root/ports")
+			read := func() string { return second.shell(t, "cat /ports >/tmp/seen && cat /tmp/seen || echo refused").stdout }
+			if c.opens {
+				asked := func() int { return len(a.find(func(e agentEvent) bool { return e.Syscall == "openat" && e.Held })) }
+				before := asked()
+				if text := read(); !strings.Contains(text, ":0050 ") {
+					t.Errorf("it reads %s", text)
+				}
+				if asked() == before {
+					t.Error("the agent was not asked about the opens")
+				}
+			}
+			if !c.paths {
+				return
+			}
+			// What is denied beside the tables makes no difference to them, and a table that is denied is not shown.
+			if err := a.change(`"op":"restrict","deny_path":"/etc/group"`); err != "" {
+				t.Fatal(err)
+			}
+			if res := second.shell(t, "cat /etc/group || echo refused"); res.stdout != "refused\n" {
+				t.Errorf("what is denied: %v", res)
+			}
+			second.seesItsPorts(t, real)
+			if err := a.change(`"op":"restrict","deny_path":"/proc/1/net/tcp"`); err != "" {
+				t.Fatal(err)
+			}
+			if text := second.shell(t, "cat /proc/1/net/tcp || echo refused").stdout; text != "refused\n" {
+				t.Errorf("a table that is denied: %s", text)
 			}
 		})
 	}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/onbehalf"
 )
 
 // The tests run against real guests: the test binary started again, in a network of the test's making, under the filter of
@@ -100,7 +101,7 @@ func guestMain(text string) error {
 		overlay.Notify = append(overlay.Notify, "bind")
 	}
 	if start.Ports {
-		overlay.NotifyWhen = append(overlay.NotifyWhen, PortNotifications()...)
+		overlay.NotifyWhen = append(append(overlay.NotifyWhen, PortNotifications()...), ViewNotifications()...)
 		overlay.Deny = append(overlay.Deny, PortDenials()...)
 	}
 	program, err := overlay.Assemble()
@@ -240,6 +241,18 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 		if o.ports != nil {
 			for nr, handler := range o.ports.Handlers() {
 				table.Handle(nr, handler)
+			}
+			engine, err := onbehalf.New(onbehalf.Config{Confine: o.confine, Log: g.t.Logf})
+			if err != nil {
+				g.t.Fatal(err)
+			}
+			g.t.Cleanup(func() {
+				g.end()
+				g.supervisor.Close()
+				engine.Close()
+			})
+			for _, nr := range onbehalf.Opens() {
+				table.HandleLast(nr, engine.Presenting(o.ports))
 			}
 		}
 	}

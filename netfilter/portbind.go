@@ -242,7 +242,7 @@ func (p *PortSpace) note(c *seccompnotif.Call, s *socket, ifAlias bool) unix.Err
 	if ifAlias && b.Virtual == b.Real {
 		return 0
 	}
-	return p.add(s, b)
+	return p.add(c, s, b)
 }
 
 // noteAs notes a socket that has been bound for a port. p is locked.
@@ -252,10 +252,7 @@ func (p *PortSpace) noteAs(c *seccompnotif.Call, s *socket, virtual uint16) unix
 		return errno
 	}
 	b.Virtual = virtual
-	if ns, err := p.host.NamespaceOfCaller(c, "net"); err == nil && len(p.networks) < maxNetworks {
-		p.networks[ns] = b.where.network
-	}
-	return p.add(s, b)
+	return p.add(c, s, b)
 }
 
 // bind calls bind(2) with an address of ours.

@@ -1,131 +1,125 @@
 package netfilter
 
 import (
-	"encoding/binary"
-	"fmt"
+	"bytes"
 	"io"
+	"net/netip"
 	"os"
-	"path"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/onbehalf"
 )
-
-// maxViewPath is longer than any path that [viewedFile] knows, the end included.
-const maxViewPath = 64
 
 // maxTable bounds a table that is rewritten, in bytes. The kernel's own is as long as there are sockets.
 const maxTable = 64 << 20
 
-// ViewHandlers returns the handlers of [ViewNotifications]: who opens /proc/net/tcp gets what [PortSpace.View] makes of it.
-func (p *PortSpace) ViewHandlers() map[int]seccompnotif.Handler {
-	handlers := map[int]seccompnotif.Handler{
-		unix.SYS_OPENAT: seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action {
-			return p.open(c, int(int32(c.Arg(0))), c.Arg(1))
-		}),
-		unix.SYS_OPENAT2: seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action {
-			var flags [8]byte // the first member of struct open_how, see openat2(2)
-			if err := c.ReadMemory(c.Arg(2), flags[:]); err != nil || binary.NativeEndian.Uint64(flags[:])&^(unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY) != unix.O_RDONLY {
-				return seccompnotif.Continue() // safe, as in open
-			}
-			return p.open(c, int(int32(c.Arg(0))), c.Arg(1))
-		}),
+// tableHeading begins /proc/net/tcp and tcp6, see proc_pid_net(5).
+const tableHeading = "  sl  "
+
+// A table is known by its inode number: a network namespace's /proc/net/tcp has the same in every procfs and by every route, such as
+// /proc/PID/task/TID/net, a symbolic link, a bind mount, a descriptor, and no other network namespace's has it.
+var tableNames = [...]string{"net/tcp", "net/tcp6"}
+
+// PortSpace presents the tables of TCP sockets, see [onbehalf.Engine.Presenting].
+var _ onbehalf.Presenter = (*PortSpace)(nil)
+
+// Active tells whether any port is not the same inside and outside.
+func (p *PortSpace) Active() bool { return p.remaps() }
+
+// Names tells whether a table may have a name.
+func (p *PortSpace) Names(name string) bool { return name == "tcp" || name == "tcp6" }
+
+// Recognises tells whether an object is a table of TCP sockets of a network namespace in which the container has bound some.
+func (p *PortSpace) Recognises(o *onbehalf.Object) bool {
+	if !o.Exists() || !o.InProc() {
+		return false
 	}
-	if nr, present, _ := seccompnotif.SyscallNumber("open"); present {
-		handlers[nr] = seccompnotif.HandlerFunc(func(c *seccompnotif.Call) seccompnotif.Action { return p.open(c, unix.AT_FDCWD, c.Arg(0)) })
-	}
-	return handlers
+	_, known := p.tableOf(o.Stat().Ino)
+	return known
 }
 
-// open answers an open whose path lies at addr and begins at dir, if it is relative. It looks at the path in the guest's memory and lets others continue, which is safe
-// because it protects nothing: a guest that changes the path meanwhile gets to see the ports as they are outside.
-func (p *PortSpace) open(c *seccompnotif.Call, dir int, addr uint64) seccompnotif.Action {
-	if !p.remaps() {
-		return seccompnotif.Continue() // safe, as above
+// Present answers the open of a table, of which fd is a descriptor, with the container's view of it as it is now.
+func (p *PortSpace) Present(c *seccompnotif.Call, fd int) (seccompnotif.Action, bool) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return seccompnotif.Action{}, false
 	}
-	name, err := c.ReadString(addr, maxViewPath)
-	if err != nil {
-		return seccompnotif.Continue() // safe, as above
+	network, known := p.tableOf(st.Ino)
+	if !known {
+		return seccompnotif.Action{}, false
 	}
-	file, ok := viewedFile(p.absolute(c, dir, name))
-	if !ok {
-		return seccompnotif.Continue() // safe, as above
+	text, err := readFrom(fd)
+	if err != nil || !bytes.HasPrefix(text, []byte(tableHeading)) {
+		return seccompnotif.Action{}, false
 	}
-	return seccompnotif.Defer(func() seccompnotif.Action {
-		text, ok := p.table(c, file)
-		if !ok {
-			return seccompnotif.Continue() // safe, as above
+	locals := map[netip.Addr]bool{} // many lines have the same address
+	return seccompnotif.InjectBytes(p.view(network, text, func(addr netip.Addr) bool {
+		local, asked := locals[addr]
+		if !asked {
+			local = p.isLocal(c, addr)
+			locals[addr] = local
 		}
-		return seccompnotif.InjectBytes(p.View(c, text))
-	})
+		return local
+	})), true
 }
 
-// absolute returns the whole of a path that begins at dir, if it may lead to a table: others are not asked after.
-func (p *PortSpace) absolute(c *seccompnotif.Call, dir int, name string) string {
-	if last := path.Base(name); path.IsAbs(name) || last != "tcp" && last != "tcp6" {
-		return name
-	}
-	link := "cwd"
-	if dir != unix.AT_FDCWD {
-		link = "fd/" + strconv.Itoa(dir)
-	}
-	base, err := p.host.ReadProcLink(c.PID(), link)
-	if err != nil || !c.Valid() {
-		return name
-	}
-	return path.Join(base, name)
-}
-
-// viewedFile tells whether a path means one of the tables of TCP sockets, as /proc/net and /proc/PID/net have them, and returns its
-// name in the directory of a process.
-func viewedFile(name string) (file string, ok bool) {
-	rest, ok := strings.CutPrefix(path.Clean(name), "/proc/")
-	if !ok {
-		return "", false
-	}
-	dir, file := path.Split(rest)
-	parts := strings.Split(strings.TrimSuffix(dir, "/"), "/")
-	switch {
-	case file != "tcp" && file != "tcp6" || parts[len(parts)-1] != "net":
-		return "", false
-	case len(parts) == 1: // /proc/net
-	case len(parts) == 2 && (parts[0] == "self" || parts[0] == "thread-self" || isPID(parts[0])):
-	case len(parts) == 4 && (parts[0] == "self" || isPID(parts[0])) && parts[1] == "task" && isPID(parts[2]):
-	default:
-		return "", false
-	}
-	return "net/" + file, true
-}
-
-func isPID(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }
-
-// table reads a file of the caller's own directory in the procfs that it sees, with its own permissions. False means that there is none
-// such for it to read.
-func (p *PortSpace) table(c *seccompnotif.Call, file string) (text []byte, ok bool) {
-	id, err := p.host.Identity(c)
+// readFrom reads a file that stays the caller's.
+func readFrom(fd int) ([]byte, error) {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, false
+		return nil, err
 	}
-	fd := -1
-	// In the guest's root the supervisor is not who self is.
-	name := fmt.Sprintf("/proc/%d/%s", id.NSTGID, file)
-	errno, err := p.host.AsGuest(c, true, func() unix.Errno {
-		opened, err := unix.Open(name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		fd = opened
-		return errnoOf(err, 0)
-	})
-	if err != nil || errno != 0 {
-		return nil, false
+	file := os.NewFile(uintptr(own), "table")
+	defer file.Close()
+	return io.ReadAll(io.NewSectionReader(file, 0, maxTable))
+}
+
+// tableOf returns the SO_NETNS_COOKIE of the network namespace whose table has an inode number.
+func (p *PortSpace) tableOf(ino uint64) (network uint64, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	network, known = p.tables[ino]
+	return network, known
+}
+
+// learn finds out which the tables are of the network namespace of a socket that the caller has bound. It cannot where the socket is of
+// another one than the caller. p is locked.
+func (p *PortSpace) learn(c *seccompnotif.Call, s *socket, network uint64) {
+	if p.networks[network] || len(p.networks) >= maxNetworks || !p.isCallers(c, s) {
+		return
 	}
-	opened := os.NewFile(uintptr(fd), name)
-	defer opened.Close()
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(fd, &st); err != nil || st.Type != unix.PROC_SUPER_MAGIC {
-		return nil, false
+	var inodes [len(tableNames)]uint64
+	for i, name := range tableNames {
+		var st unix.Stat_t
+		if err := unix.Fstatat(p.host.Proc(), strconv.Itoa(c.PID())+"/"+name, &st, 0); err == nil {
+			inodes[i] = st.Ino // there may be no IPv6
+		}
 	}
-	text, err = io.ReadAll(io.LimitReader(opened, maxTable))
-	return text, err == nil
+	if !c.Valid() {
+		return
+	}
+	p.networks[network] = true
+	for _, ino := range inodes {
+		if ino != 0 {
+			p.tables[ino] = network
+		}
+	}
+}
+
+// isCallers tells whether a socket is of the caller's own network namespace. Where the supervisor may not ask it is taken to be.
+func (p *PortSpace) isCallers(c *seccompnotif.Call, s *socket) bool {
+	network, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), unix.SIOCGSKNS, 0)
+	if errno != 0 {
+		return true
+	}
+	defer unix.Close(int(network))
+	of, err := seccompnotif.NamespaceOf(int(network))
+	if err != nil {
+		return true
+	}
+	callers, err := p.host.NamespaceOfCaller(c, "net")
+	return err == nil && callers == of
 }

@@ -18,7 +18,7 @@ const (
 	// many it remembers of those that were closed.
 	maxBindings = 16384
 	maxPast     = 4096
-	// maxNetworks is how many network namespaces of a container it knows.
+	// maxNetworks is of how many network namespaces of a container it knows the tables.
 	maxNetworks = 256
 	// firstDynamic and lastDynamic are the ports that a bind is given in place of one that is taken: Linux's own default
 	// range of ephemeral ports.
@@ -62,8 +62,8 @@ func (p place) overlaps(q place) bool {
 
 // PortSpace gives a container TCP ports of its own in a network namespace that it shares with others. It binds sockets on the
 // container's behalf: to the port asked for, if nobody else has it, and otherwise to another, which it keeps up the appearance of
-// being the one asked for: in getsockname(2), in getpeername(2) and connect(2) within the container, and in what
-// [PortSpace.View] makes of /proc/net/tcp. Among the container's own sockets the kernel decides who may share a port, by
+// being the one asked for: in getsockname(2), in getpeername(2) and connect(2) within the container, and in /proc/net/tcp
+// ([PortSpace.Present]). Among the container's own sockets the kernel decides who may share a port, by
 // SO_REUSEADDR and SO_REUSEPORT as ever, since those with one port inside have one outside. It is safe for concurrent use.
 //
 // What it binds is judged by a [BindPolicy], since it is not under the guest's Landlock domain. Beyond that it is no protection:
@@ -78,9 +78,10 @@ type PortSpace struct {
 	virtual  map[uint16][]*Binding
 	real     map[uint16][]*Binding
 	count    int
-	remapped int                                 // bindings whose two ports differ, those of past included
-	past     map[uint16]*Binding                 // by real port: the last of the sockets that are closed
-	networks map[seccompnotif.NamespaceID]uint64 // SO_NETNS_COOKIE of the network namespaces of those who have bound sockets
+	remapped int                 // bindings whose two ports differ, those of past included
+	past     map[uint16]*Binding // by real port: the last of the sockets that are closed
+	networks map[uint64]bool     // SO_NETNS_COOKIE of those whose tables are known
+	tables   map[uint64]uint64   // SO_NETNS_COOKIE by the inode number of a table of TCP sockets
 }
 
 // PortSpaceConfig is what [NewPortSpace] needs to know.
@@ -106,7 +107,7 @@ func NewPortSpace(config PortSpaceConfig) (*PortSpace, error) {
 	return &PortSpace{
 		host: host, judge: &Listen{config.Bind, config.Denials, host}, told: config.Told, alive: alive,
 		virtual: map[uint16][]*Binding{}, real: map[uint16][]*Binding{}, past: map[uint16]*Binding{},
-		networks: map[seccompnotif.NamespaceID]uint64{},
+		networks: map[uint64]bool{}, tables: map[uint64]uint64{},
 	}, nil
 }
 
@@ -153,7 +154,8 @@ func (p *PortSpace) sweep() {
 }
 
 // add notes that the socket s is bound. p is locked.
-func (p *PortSpace) add(s *socket, b *Binding) unix.Errno {
+func (p *PortSpace) add(c *seccompnotif.Call, s *socket, b *Binding) unix.Errno {
+	p.learn(c, s, b.where.network)
 	if p.count >= maxBindings {
 		if p.sweep(); p.count >= maxBindings {
 			return unix.ENOBUFS

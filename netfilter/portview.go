@@ -68,19 +68,9 @@ func (p *PortSpace) onlyConnections(c *seccompnotif.Call, port uint16) bool {
 	return found
 }
 
-// View returns what a container is to read in its /proc/net/tcp or tcp6, given what the kernel says: its own ports by the names
-// that it knows them by. The ports of others that have such a name are left out, since inside the name is the container's.
-func (p *PortSpace) View(c *seccompnotif.Call, text []byte) []byte {
-	if !p.remaps() {
-		return text
-	}
-	network, known := p.networkOf(c)
-	if !known {
-		return text
-	}
-	return p.view(network, text, func(addr netip.Addr) bool { return p.isLocal(c, addr) })
-}
-
+// view returns what a container is to read in the /proc/net/tcp or tcp6 of a network namespace, given what the kernel says: its own ports by
+// the names that it knows them by. isLocal tells whether an address is the host's. A number means in every line what it means to
+// connect(2) inside: lines in which it would mean another socket, since inside it is the name of one of the container's, are left out.
 func (p *PortSpace) view(network uint64, text []byte, isLocal func(netip.Addr) bool) []byte {
 	view := make([]byte, 0, len(text))
 	for line := range bytes.Lines(text) {
@@ -90,12 +80,12 @@ func (p *PortSpace) view(network uint64, text []byte, isLocal func(netip.Addr) b
 			continue
 		}
 		at := place{network: network, addr: l.local.Addr().Unmap(), both: l.local.Addr() == netip.IPv6Unspecified()}
-		local := p.name(l.local.Port(), at, l.state == tcpListen, always)
-		if local == l.local.Port() && p.hides(local, at) {
+		local, own := p.shown(l.local.Port(), at, l.state == tcpListen, always)
+		peer := place{network: network, addr: l.remote.Addr().Unmap()}
+		remote, reached := p.shown(l.remote.Port(), peer, false, func() bool { return isLocal(l.remote.Addr()) })
+		if !own || !reached {
 			continue
 		}
-		peer := place{network: network, addr: l.remote.Addr().Unmap()}
-		remote := p.name(l.remote.Port(), peer, false, func() bool { return isLocal(l.remote.Addr()) })
 		view = append(view, line...)
 		putPorts(view[len(view)-len(line):], local, remote)
 	}
@@ -104,12 +94,18 @@ func (p *PortSpace) view(network uint64, text []byte, isLocal func(netip.Addr) b
 
 func always() bool { return true }
 
-// hides tells whether a real port is that of somebody else, while inside a socket of the container's has its name.
-func (p *PortSpace) hides(port uint16, at place) bool {
+// shown returns what a real port is called inside. False means that it has no name there, while its number is that of another socket.
+func (p *PortSpace) shown(real uint16, at place, live bool, isLocal func() bool) (virtual uint16, ok bool) {
+	if virtual = p.name(real, at, live, isLocal); virtual != real {
+		return virtual, true
+	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	b := find(p.virtual[port], at)
-	return b != nil && b.Real != port
+	same, other := find(p.real[real], at), find(p.virtual[real], at)
+	p.mu.Unlock()
+	if other == nil || other.Real == real || same != nil && same.Virtual == real { // a table does not tell who has IPv6 alone
+		return real, true
+	}
+	return real, other.where.addr.IsUnspecified() && !isLocal()
 }
 
 // putPorts replaces the two ports of a line of /proc/net/tcp, each of which follows a colon.
@@ -119,16 +115,4 @@ func putPorts(line []byte, local, remote uint16) {
 		colon += 1 + bytes.IndexByte(line[colon+1:], ':')
 		copy(line[colon+1:], fmt.Appendf(nil, "%04X", port))
 	}
-}
-
-// networkOf returns the SO_NETNS_COOKIE of the caller's network namespace, if anybody in it has bound a socket.
-func (p *PortSpace) networkOf(c *seccompnotif.Call) (uint64, bool) {
-	ns, err := p.host.NamespaceOfCaller(c, "net")
-	if err != nil {
-		return 0, false
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	network, known := p.networks[ns]
-	return network, known
 }

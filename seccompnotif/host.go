@@ -90,17 +90,6 @@ func (h *Host) ReadProc(tid int, name string) ([]byte, error) {
 	}
 }
 
-// ReadProcLink returns what a link in a thread's directory of /proc leads to, such as cwd or fd/3.
-func (h *Host) ReadProcLink(tid int, name string) (string, error) {
-	path := strconv.Itoa(tid) + "/" + name
-	to := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(h.proc, path, to)
-	if err != nil {
-		return "", fmt.Errorf("/proc/%s: %w", path, err)
-	}
-	return string(to[:n]), nil
-}
-
 // NamespaceOfCaller returns the caller's namespace of a kind: the name of a file in /proc/PID/ns.
 func (h *Host) NamespaceOfCaller(c *Call, kind string) (NamespaceID, error) {
 	ns, err := h.namespace(strconv.Itoa(c.PID()) + "/ns/" + kind)

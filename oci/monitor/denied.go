@@ -27,10 +27,14 @@ func (m *Monitor) watchPaths(table *seccompnotif.TableBuilder) error {
 		return err
 	}
 	m.places = append(m.places, namespace)
-	m.denied, err = chroot.NewDeniedPaths(chroot.DeniedConfig{
+	config := chroot.DeniedConfig{
 		Root: int(root.Fd()), MountNamespace: int(namespace.Fd()),
 		Confine: m.confine, Denied: m.deniedPath, Log: m.request.Log.Warnf,
-	})
+	}
+	if m.ports != nil {
+		config.Presenter, config.Viewer = m.ports, m.views
+	}
+	m.denied, err = chroot.NewDeniedPaths(config)
 	if err != nil {
 		return fmt.Errorf("policy.socket: %w", err)
 	}
@@ -52,10 +56,8 @@ func (m *Monitor) openOfInit(name string, flags int) (*os.File, error) {
 // confine puts the calling thread under what confines the container's processes beyond their users and capabilities, so that what it opens for them is
 // what they may open.
 func (m *Monitor) confine() error {
-	if label := m.request.Plan.Process.AppArmor; label != "" {
-		if err := changeLabel(label); err != nil {
-			return fmt.Errorf("AppArmor profile %q: %w", label, err)
-		}
+	if err := m.confineLabel(); err != nil {
+		return err
 	}
 	if m.ruleset == nil {
 		return nil
@@ -69,6 +71,18 @@ func (m *Monitor) confine() error {
 	}
 	if errno != 0 {
 		return fmt.Errorf("landlock_restrict_self: %w", errno)
+	}
+	return nil
+}
+
+// confineLabel is confine without Landlock.
+func (m *Monitor) confineLabel() error {
+	label := m.request.Plan.Process.AppArmor
+	if label == "" {
+		return nil
+	}
+	if err := changeLabel(label); err != nil {
+		return fmt.Errorf("AppArmor profile %q: %w", label, err)
 	}
 	return nil
 }

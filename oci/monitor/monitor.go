@@ -19,6 +19,7 @@ import (
 	"github.com/sandlock/sandlock-runtime/oci/policy"
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
 	"github.com/sandlock/sandlock-runtime/seccompnotif/agent"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/onbehalf"
 )
 
 // Request is what a container is made from.
@@ -64,6 +65,7 @@ type Monitor struct {
 	denied     *chroot.DeniedPaths  // nil without an agent
 	places     []*os.File           // of the container, for denied
 	ports      *netfilter.PortSpace // nil unless the container's ports are its own
+	views      *onbehalf.Engine     // opens what shows the container's ports; nil unless these are its own
 	leash      *leash
 
 	pid  int
@@ -128,6 +130,9 @@ func (m *Monitor) Close() {
 	}
 	if m.denied != nil {
 		_ = m.denied.Close() // there is nothing to be written
+	}
+	if m.views != nil {
+		_ = m.views.Close() // as above
 	}
 	for _, f := range append([]*os.File{m.ruleset, m.init}, m.places...) {
 		if f != nil {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 
 	"github.com/sandlock/sandlock-runtime/netfilter"
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/onbehalf"
 )
 
 // maxPorts is how many ports a reply tells of: that is as much as fits into a message.
@@ -17,6 +19,26 @@ func (m *Monitor) Ports() []netfilter.Binding {
 	}
 	list := m.ports.Bindings()
 	return list[:min(len(list), maxPorts)]
+}
+
+// showPorts has the container see its own ports in /proc/net. Where paths can be denied, who makes the opens for that sees to it.
+//
+// The opens are not made under the container's Landlock rules. Nothing is opened but the container's own tables, in its /proc, which path rules never
+// take away; and a thread under rules of its own could not follow the links in the /proc/PID of other processes.
+func (m *Monitor) showPorts(table *seccompnotif.TableBuilder, notified map[int]bool) (err error) {
+	if m.views, err = onbehalf.New(onbehalf.Config{Confine: m.confineLabel, Log: m.request.Log.Warnf}); err != nil {
+		return fmt.Errorf("network.port_remap: %w", err)
+	}
+	if m.request.Plan.DeniesPaths() {
+		return nil
+	}
+	handler := m.views.Presenting(m.ports)
+	for _, nr := range onbehalf.Opens() {
+		if notified[nr] {
+			table.HandleLast(nr, handler) // when the agent, if there is one, has agreed
+		}
+	}
+	return nil
 }
 
 // remapped puts on record that a port is another one outside.

@@ -66,8 +66,8 @@ func (m *Monitor) newSupervisor() error {
 			delete(handlers, unix.SYS_BIND) // the egress has one that asks first
 		}
 		register(handlers)
-		if p.PortViews() {
-			register(m.ports.ViewHandlers())
+		if err := m.showPorts(table, notified); err != nil {
+			return err
 		}
 	}
 	if network := p.Egress(); remap || len(network.Notifications()) > 0 {

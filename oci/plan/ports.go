@@ -1,10 +1,6 @@
 package plan
 
-import (
-	"slices"
-
-	"github.com/sandlock/sandlock-runtime/netfilter"
-)
+import "github.com/sandlock/sandlock-runtime/netfilter"
 
 const keyRemap = "network.port_remap"
 
@@ -15,14 +11,7 @@ func (p *Plan) planPorts() {
 	}
 	p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, netfilter.PortNotifications()...)
 	p.Overlay.Deny = append(p.Overlay.Deny, netfilter.PortDenials()...)
-	if p.PortViews() {
-		p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, netfilter.ViewNotifications()...)
-	}
-}
-
-// PortViews says whether the container sees its own ports in /proc/net. With an agent that has opens looked at by itself it does not.
-func (p *Plan) PortViews() bool {
-	return p.Policy.Network.PortRemap && (p.Agent == nil || !p.Agent.DenyPaths && !slices.Contains(p.Agent.Syscalls, "openat"))
+	p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, netfilter.ViewNotifications()...)
 }
 
 func (p *Plan) explainPorts() {

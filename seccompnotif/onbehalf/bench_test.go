@@ -18,6 +18,11 @@ func BenchmarkOpen(b *testing.B) {
 			g.superviseWith(Opens(), seccompnotif.HandlerFunc(func(*seccompnotif.Call) seccompnotif.Action { return seccompnotif.Continue() }))
 			return g
 		},
+		"let through where files may be shown otherwise": func() *testGuest {
+			g := startGuest(b, setting{}, openCalls)
+			g.superviseWith(Opens(), newEngine(b, Config{}).Presenting(newUptimePresenter(b)))
+			return g
+		},
 		"behalf": func() *testGuest { return supervised(b, setting{}, Config{}, allow) },
 		"behalf of a user": func() *testGuest {
 			return supervised(b, setting{UID: 1000, GID: 1000, Groups: []int{4, 7}}, Config{}, allow)

@@ -69,7 +69,7 @@ func (o *Opened) Again(judge Judge) {
 // replace has the call answered with something else than the file.
 func (o *Opened) replace(action seccompnotif.Action) {
 	if o.opened {
-		unix.Close(o.opening.fd)
+		closeAll(o.opening.fd)
 	}
 	o.Action, o.opened = action, false
 }
@@ -97,6 +97,19 @@ func (e *Engine) OpenHeld(h *seccompnotif.Held, judge Judge, answer func(*Opened
 		finish()
 		return
 	}
+	e.aside(h, func() {
+		j.wait(0)
+		finish()
+	})
+}
+
+// OpenAside is [Engine.OpenHeld] that always calls answer on a goroutine of its own, for an answer that takes time.
+func (e *Engine) OpenAside(h *seccompnotif.Held, judge Judge, answer func(*Opened)) {
+	e.aside(h, func() { e.Open(h.Call(), judge, answer) })
+}
+
+// aside runs f, which answers a held call, on a goroutine of its own.
+func (e *Engine) aside(h *seccompnotif.Held, f func()) {
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
@@ -104,8 +117,7 @@ func (e *Engine) OpenHeld(h *seccompnotif.Held, judge Judge, answer func(*Opened
 				_ = h.Answer(seccompnotif.Errno(unix.EIO)) // unless it was answered before
 			}
 		}()
-		j.wait(0)
-		finish()
+		f()
 	}()
 }
 

@@ -136,7 +136,13 @@ func pair(t *testing.T, s setting, start func(t *testing.T, s setting, engine bo
 // compare has two guests open the same.
 func compare(t *testing.T, s setting, plan func(ask func(order))) {
 	t.Helper()
-	guests, trees := pair(t, s, startGuestIn)
+	compareWith(t, s, startGuestIn, plan)
+}
+
+// compareWith is compare with guests that are started in another way.
+func compareWith(t *testing.T, s setting, start func(t *testing.T, s setting, engine bool) *testGuest, plan func(ask func(order))) {
+	t.Helper()
+	guests, trees := pair(t, s, start)
 	inodes := [2]map[[2]uint64]string{names(t, trees[0]), names(t, trees[1])}
 	plan(func(o order) {
 		want, got := guests[0].Do(o), guests[1].Do(o)
