@@ -77,7 +77,7 @@ func NewDeniedPaths(config DeniedConfig) (*DeniedPaths, error) {
 	}
 	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		_ = engine.Close()
+		_ = engine.Close() // nothing has been done with it
 		return nil, fmt.Errorf("/proc: %w", err)
 	}
 	d := &DeniedPaths{config: config, engine: engine, proc: proc, pins: map[onbehalf.Inode]int{}, covers: map[onbehalf.Inode]error{}}

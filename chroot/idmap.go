@@ -112,8 +112,8 @@ func newUserNamespace(uids, gids []specs.LinuxIDMapping) (int, error) {
 		return -1, err
 	}
 	defer func() {
-		child.Close() // it exits
-		_, _ = unix.Wait4(child.PID, nil, 0, nil)
+		child.Close()                             // it exits
+		_, _ = unix.Wait4(child.PID, nil, 0, nil) // a child of this process's, and signals have such a wait restarted
 		child.PIDFD.Close()
 	}()
 	switch at, err := child.Wait(); {

@@ -233,6 +233,7 @@ func (l *lot) end(p *parked, action seccompnotif.Action) {
 func (l *lot) run() {
 	events := make([]unix.EpollEvent, maxLooks)
 	for next := time.Now().Add(lookInterval); ; {
+		// It fails with EINTR alone, and then nothing is there yet.
 		n, _ := unix.EpollWait(l.poll, events, int(max(time.Until(next), 0).Milliseconds())+1)
 		for _, event := range events[:max(n, 0)] {
 			if p := l.find(uint32(event.Fd)); p != nil {

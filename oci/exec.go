@@ -156,5 +156,5 @@ func (e *execution) run(request monitor.JoinRequest) (int, error) {
 
 func (e *execution) kill(pidfd *os.File, pid int) {
 	_ = unix.PidfdSendSignal(int(pidfd.Fd()), unix.SIGKILL, nil, 0) // it may have ended
-	_, _ = reap(pid)
+	_, _ = reap(pid)                                                // how it ended is of no interest
 }

@@ -177,7 +177,7 @@ func (c ProfileCache) write(key string, program []unix.SockFilter) error {
 	// They all write the same bytes, and who reads one that is incomplete finds out by its checksum.
 	temporary := key + ".tmp"
 	if err := writeFile(dir, temporary, b); err != nil {
-		_ = dir.Remove(temporary)
+		_ = dir.Remove(temporary) // the next to write this entry uses the name again
 		return err
 	}
 	return dir.Rename(temporary, key+cacheSuffix)
@@ -209,7 +209,7 @@ func makeRoom(dir *os.Root) {
 	}
 	slices.SortFunc(files, func(a, b fs.FileInfo) int { return cmp.Compare(a.ModTime().UnixNano(), b.ModTime().UnixNano()) })
 	for _, f := range files[:max(0, len(files)-cacheEntries/2)] {
-		_ = dir.Remove(f.Name())
+		_ = dir.Remove(f.Name()) // see above
 	}
 }
 
@@ -228,7 +228,7 @@ func openPrivate(path string) (*os.Root, error) {
 		err = fmt.Errorf("%s does not belong to this user alone", path)
 	}
 	if err != nil {
-		_ = dir.Close()
+		_ = dir.Close() // opened to find files by
 		return nil, err
 	}
 	return dir, nil

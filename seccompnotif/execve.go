@@ -186,7 +186,7 @@ func (t *tracer) release(c *Call, p *Process, judged *program) {
 		if closing := t.closing(); closing || time.Now().After(late) {
 			if judged != nil {
 				t.log("process %d is killed: its execve has not ended (within %v, or before the supervisor closed)", p.pid, execTimeout)
-				_ = p.Signal(unix.SIGKILL)
+				_ = p.Signal(unix.SIGKILL) // which fails only when it has ended
 			}
 			t.leave(tr)
 			return
@@ -242,7 +242,7 @@ func (t *tracer) executed(tr *tracee, p *Process, judged *program) {
 	if judged != nil && !t.unchecked {
 		if err := judged.check(p.pid); err != nil {
 			t.log("process %d is killed before its program runs: %v", p.pid, err)
-			_ = p.Signal(unix.SIGKILL)
+			_ = p.Signal(unix.SIGKILL) // which fails only when it has ended
 		}
 	}
 	t.leave(tr)

@@ -229,7 +229,7 @@ func (t *tracer) sleep(d time.Duration) {
 	}
 	if n > 0 {
 		var b [8]byte
-		_, _ = unix.Read(t.wakeup, b[:])
+		_, _ = unix.Read(t.wakeup, b[:]) // which takes the wake-ups, unless there is none
 		t.idle = 0
 	}
 }

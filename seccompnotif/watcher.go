@@ -83,11 +83,11 @@ func (w *watcher) run() {
 		return // closed before it began
 	}
 	var events [64]unix.EpollEvent
-	_ = w.file.SetReadDeadline(time.Now().Add(sweepInterval))
+	_ = w.file.SetReadDeadline(time.Now().Add(sweepInterval)) // it fails when the file is closed, and then so does the read
 	for {
 		n := 0
 		err := raw.Read(func(fd uintptr) bool {
-			n, _ = unix.EpollWait(int(fd), events[:], 0)
+			n, _ = unix.EpollWait(int(fd), events[:], 0) // it does not wait, so nothing interrupts it
 			return n > 0
 		})
 		switch {
@@ -99,7 +99,7 @@ func (w *watcher) run() {
 			if w.sweep != nil {
 				w.sweep()
 			}
-			_ = w.file.SetReadDeadline(time.Now().Add(sweepInterval))
+			_ = w.file.SetReadDeadline(time.Now().Add(sweepInterval)) // as above
 		default:
 			return // closed
 		}

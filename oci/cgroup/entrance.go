@@ -44,7 +44,7 @@ func (m *Manager) Enter() (*Entrance, error) {
 	}
 	paths := m.lib.GetPaths()
 	if err := e.open(paths); err != nil {
-		_ = e.Close()
+		_ = e.Close() // opened to be entered, not written to
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
 	return e, nil
@@ -80,7 +80,7 @@ func (m *Manager) EnterBelow(below map[string]string) (*Entrance, error) {
 		return e, nil
 	}
 	if err := e.open(paths); err != nil {
-		_ = e.Close()
+		_ = e.Close() // opened to be entered, not written to
 		return nil, fmt.Errorf("cgroup: %w", err)
 	}
 	return e, nil
@@ -172,11 +172,11 @@ func openCgroup(path string, flags int) (int, error) {
 	}
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(fd, &st); err != nil {
-		_ = unix.Close(fd)
+		_ = unix.Close(fd) // nothing was written
 		return -1, &os.PathError{Op: "fstatfs", Path: path, Err: err}
 	}
 	if st.Type != unix.CGROUP_SUPER_MAGIC && st.Type != unix.CGROUP2_SUPER_MAGIC {
-		_ = unix.Close(fd)
+		_ = unix.Close(fd) // nothing was written
 		return -1, &os.PathError{Op: "open", Path: path, Err: errors.New("not a cgroup file")}
 	}
 	return fd, nil

@@ -203,7 +203,7 @@ func (m *Manager) limit() error {
 
 // giveUp removes what was made, and goes on without a cgroup where none is required.
 func (m *Manager) giveUp(why error) error {
-	_ = m.lib.Destroy()
+	_ = m.lib.Destroy() // why is what is told; what this user could not make he may be unable to remove as well
 	if m.config.Required != "" {
 		return fmt.Errorf("%s: %w", m.config.Required, why)
 	}
@@ -326,7 +326,7 @@ func (m *Manager) waitEmpty() error {
 		if delay > longest {
 			return fmt.Errorf("%d process(es) still in it: %w", len(pids), unix.EBUSY)
 		}
-		time.Sleep(delay)
+		time.Sleep(delay) // cgroup v1 has no event for this
 	}
 }
 

@@ -92,11 +92,16 @@ func (m *Manager) SignalAll(sig unix.Signal) error {
 	return m.signalEach(sig)
 }
 
-func (m *Manager) signalEach(sig unix.Signal) error {
-	paused, _ := m.Frozen()
+func (m *Manager) signalEach(sig unix.Signal) (err error) {
+	paused, _ := m.Frozen() // not if that cannot be told: then it is not left frozen, either
 	frozen := paused || m.Freeze() == nil
 	if !paused || sig == unix.SIGKILL {
-		defer func() { _ = m.Thaw() }()
+		defer func() {
+			// Without a freezer there is nothing to be thawed, nor without the cgroup, which may be gone with the last process.
+			if failed := m.Thaw(); failed != nil && frozen && m.lib.Exists() {
+				err = errors.Join(err, failed)
+			}
+		}()
 	}
 	sent := make(map[int]bool)
 	var errs []error

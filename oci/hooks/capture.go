@@ -30,10 +30,11 @@ func newCapture() (*capture, error) {
 
 // started is to be called when the hook has its own duplicate of the write end. It begins to read.
 func (c *capture) started() {
-	_ = c.write.Close()
+	_ = c.write.Close() // nothing was written
 	c.done = make(chan struct{})
 	go func() {
 		defer close(c.done)
+		// A read ends with the last writer, at the deadline or when the capture is closed: what has come by then is what there is.
 		c.kept, _ = io.ReadAll(io.LimitReader(c.read, captured))
 		c.more, _ = io.Copy(io.Discard, c.read)
 	}()
@@ -41,7 +42,7 @@ func (c *capture) started() {
 
 // text is what was kept, fit for one line of a log. What is not there by the deadline is given up.
 func (c *capture) text(deadline time.Time) string {
-	_ = c.read.SetReadDeadline(deadline)
+	_ = c.read.SetReadDeadline(deadline) // it fails when the reading is over
 	<-c.done
 	text := oneLine(string(c.kept))
 	if c.more > 0 {
@@ -51,8 +52,8 @@ func (c *capture) text(deadline time.Time) string {
 }
 
 func (c *capture) close() {
-	_ = c.write.Close()
-	_ = c.read.Close()
+	_ = c.write.Close() // by now it may be closed
+	_ = c.read.Close()  // a pipe's end that was read from
 	if c.done != nil {
 		<-c.done
 	}

@@ -159,7 +159,7 @@ func stdin(text []byte) (*os.File, error) {
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
 	}
 	if err != nil {
-		_ = f.Close()
+		_ = f.Close() // it is memory, and not used
 		return nil, fmt.Errorf("hook's standard input: %w", err)
 	}
 	return f, nil

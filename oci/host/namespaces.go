@@ -63,7 +63,7 @@ func ProbeNamespaces() Namespaces {
 	if err != nil {
 		return 0
 	}
-	defer func() { _ = unix.Close(dir) }()
+	defer func() { _ = unix.Close(dir) }() // opened to find files by
 	var found Namespaces
 	for _, one := range namespaceTypes {
 		var stat unix.Stat_t

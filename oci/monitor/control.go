@@ -37,7 +37,7 @@ func (m *Monitor) Serve(socket *net.UnixListener, authorise func(*net.UnixConn) 
 			if err != nil {
 				// No descriptors left, for one, which a workload can bring about; there will be some again.
 				m.request.Log.Warnf("control socket: %v", err)
-				time.Sleep(acceptPause)
+				time.Sleep(acceptPause) // nothing tells when
 				continue
 			}
 			talks.Go(func() {

@@ -67,7 +67,7 @@ func Join(r JoinRequest) (pid int, pidfd *os.File, err error) {
 	if err := r.walk(child, l); err != nil {
 		_ = child.Kill() // it may have ended by itself
 		Ended(child.PIDFD)
-		_, _ = unix.Wait4(child.PID, nil, 0, nil)
+		_, _ = unix.Wait4(child.PID, nil, 0, nil) // a child of this process's, which has ended
 		child.PIDFD.Close()
 		return 0, nil, err
 	}

@@ -110,7 +110,7 @@ func (m *Monitor) Signal(signal unix.Signal) error {
 // Close ends a container under construction, or lets go of one that has ended.
 func (m *Monitor) Close() {
 	if m.init != nil {
-		_ = m.Signal(unix.SIGKILL)
+		_ = m.Signal(unix.SIGKILL) // a descendant, or of root's: nobody may keep it from that
 		m.Waited()
 	}
 	if m.parked != nil {

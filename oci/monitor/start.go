@@ -22,7 +22,7 @@ func (m *Monitor) Start() error {
 	m.started = true
 	if err := m.hooksBeforeStart(); err != nil {
 		// As the runtime specification has it, a container whose hooks fail is stopped.
-		_ = m.Signal(unix.SIGKILL)
+		_ = m.Signal(unix.SIGKILL) // it is the monitor's to signal, and the hook's error is what is told
 		return err
 	}
 	// From here on the process is somebody's program: what says so must be on record before it can do anything.
@@ -33,7 +33,7 @@ func (m *Monitor) Start() error {
 		return err
 	}
 	if err := m.hooksAfterStart(); err != nil {
-		_ = m.Signal(unix.SIGKILL)
+		_ = m.Signal(unix.SIGKILL) // as above
 		return err
 	}
 	return nil

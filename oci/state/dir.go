@@ -46,7 +46,7 @@ func Create(root, id string) (*Dir, error) {
 	} else {
 		err = &os.PathError{Op: "mkdir", Path: filepath.Join(root, id), Err: err}
 	}
-	_ = r.Close()
+	_ = r.Close() // opened to find files by
 	if errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("%w: %q", ErrExist, id)
 	}
@@ -64,7 +64,7 @@ func Open(root, id string) (*Dir, error) {
 		if d, err = openIn(r, id); err == nil {
 			return d, nil
 		}
-		_ = r.Close()
+		_ = r.Close() // opened to find files by
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %q", ErrNotExist, id)
@@ -155,7 +155,7 @@ func (d *Dir) WriteFile(name string, data []byte) error {
 		}
 	}
 	if err != nil {
-		_ = unix.Unlinkat(d.Fd(), tmp, 0)
+		_ = unix.Unlinkat(d.Fd(), tmp, 0) // it may be the new file by now, and otherwise goes with the directory
 	}
 	return err
 }
@@ -188,7 +188,7 @@ func (d *Dir) Clear() {
 	}
 	for _, name := range names {
 		if name != recordFile {
-			_ = unix.Unlinkat(d.Fd(), name, 0)
+			_ = unix.Unlinkat(d.Fd(), name, 0) // then Remove says why it cannot
 		}
 	}
 }

@@ -32,18 +32,18 @@ func (d *Dir) Lock(ctx context.Context) (unlock func() error, err error) {
 			break
 		}
 		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			_ = f.Close()
+			_ = f.Close() // nothing was written
 			return nil, &os.PathError{Op: "flock", Path: f.Name(), Err: err}
 		}
 		select {
 		case <-ctx.Done():
-			_ = f.Close()
+			_ = f.Close() // nothing was written
 			return nil, fmt.Errorf("container %q is locked by another command: %w", d.id, ctx.Err())
 		case <-time.After(delay):
 		}
 	}
 	if named, err := d.named(); err != nil || !named {
-		_ = f.Close()
+		_ = f.Close() // nothing was written
 		if err == nil {
 			err = fmt.Errorf("%w: %q", ErrNotExist, d.id)
 		}

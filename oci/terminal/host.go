@@ -34,7 +34,7 @@ func OpenHost() (*Host, error) {
 	}
 	c, err := console.ConsoleFromFile(tty)
 	if err != nil {
-		_ = tty.Close()
+		_ = tty.Close() // nothing was written
 		return nil, fmt.Errorf("unable to get console: %w", err)
 	}
 	return &Host{Console: c, own: tty}, nil
@@ -44,9 +44,9 @@ func OpenHost() (*Host, error) {
 // goroutine: deferred, after a panic, from a signal handler.
 func (h *Host) Restore() {
 	h.restore.Do(func() {
-		_ = h.Reset()
+		_ = h.Reset() // it fails when the terminal is gone, and with it whoever could be told
 		if h.own != nil {
-			_ = h.own.Close()
+			_ = h.own.Close() // output does not go through this
 		}
 	})
 }

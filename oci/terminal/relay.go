@@ -108,6 +108,7 @@ func (r *Relay) resize() {
 	if err != nil {
 		return
 	}
+	// The next change tells the size anew.
 	_ = unix.IoctlSetWinsize(r.master, unix.TIOCSWINSZ, &unix.Winsize{Row: size.Height, Col: size.Width})
 }
 
@@ -148,7 +149,7 @@ func (r *Relay) release() {
 
 func closeFD(fd *int) {
 	if *fd >= 0 {
-		_ = unix.Close(*fd)
+		_ = unix.Close(*fd) // of a terminal or pipe: there is nothing that could be lost
 		*fd = -1
 	}
 }

@@ -26,8 +26,8 @@ func New(uids, gids []specs.LinuxIDMapping) (*os.File, error) {
 		return nil, fmt.Errorf("a user namespace for the runtime: %w", err)
 	}
 	defer func() {
-		child.Close() // it exits
-		_, _ = unix.Wait4(child.PID, nil, 0, nil)
+		child.Close()                             // it exits
+		_, _ = unix.Wait4(child.PID, nil, 0, nil) // a child of this process's, and signals have such a wait restarted
 		child.PIDFD.Close()
 	}()
 	switch at, err := child.Wait(); {

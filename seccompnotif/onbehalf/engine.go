@@ -52,7 +52,7 @@ func New(config Config) (*Engine, error) {
 	e.protected = readProtections(host.Proc())
 	// That threads can be confined is known before the first guest depends on it.
 	if err := e.on(func(*worker) unix.Errno { return 0 }); err != nil {
-		_ = e.Close()
+		_ = e.Close() // nothing has been done with it
 		return nil, err
 	}
 	return e, nil

@@ -53,6 +53,7 @@ func (w *worker) prepare() error {
 		return fmt.Errorf("fchdir: %w", err)
 	}
 	umask, _, _ := unix.RawSyscall(unix.SYS_UMASK, 0, 0, 0)
+	// It cannot fail: umask(2).
 	_, _, _ = unix.RawSyscall(unix.SYS_UMASK, umask, 0, 0)
 	w.umask = uint32(umask)
 	if w.engine.config.Confine != nil {
