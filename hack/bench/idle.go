@@ -13,16 +13,17 @@ import (
 const (
 	idleContainers = 300
 	// idleEdge is how many of the first and the last starts are compared by their medians.
-	idleEdge  = 15
-	idleLists = 15
+	idleEdge = 15
+	// idleRepeats is how often each command is measured beside them.
+	idleRepeats = 15
 )
 
 // idle keeps many idle containers at once, under runc, under ours, and under ours with a policy: what each takes of the machine's memory, what the runtime's
-// own processes have of it, how long list takes, and how much longer the last ones take to start than the first.
+// own processes have of it, how long list, state, kill and delete take, and how much longer the last ones take to start than the first.
 func (b *bench) idle() error {
 	title("idle: %d idle containers at once", idleContainers)
 	rules := map[string]string{"io.sandlock.network.allow": "tcp://10.0.0.0/8:80;udp://10.0.0.0/8:53"}
-	fmt.Printf("%-36s %14s %14s %12s %24s\n", "", "memory each", "of it runtime", "list", "create+start, last/first")
+	fmt.Printf("%-36s %14s %14s %12s %10s %10s %10s %24s\n", "", "memory each", "of it runtime", "list", "state", "kill", "delete", "create+start, last/first")
 	for _, c := range b.runtimes {
 		if c.name == "crun" {
 			continue
@@ -64,7 +65,11 @@ func (b *bench) crowd(c *candidate, name string, annotations map[string]string) 
 		}
 		starts = append(starts, time.Since(began))
 	}
-	lists, err := b.lists(c)
+	lists, err := b.repeated(c, func(int) []string { return []string{"list"} })
+	if err != nil {
+		return err
+	}
+	states, err := b.repeated(c, func(i int) []string { return []string{"state", ids[i]} })
 	if err != nil {
 		return err
 	}
@@ -76,27 +81,44 @@ func (b *bench) crowd(c *candidate, name string, annotations map[string]string) 
 	if err != nil {
 		return err
 	}
+	kills, deletes, err := b.ends(c, ids)
+	if err != nil {
+		return err
+	}
+	ids = ids[idleRepeats:]
 	first, last := starts[:idleEdge].median(), starts[len(starts)-idleEdge:].median()
-	fmt.Printf("%-36s %10.2f MiB %10.2f MiB %9.1f ms  %.1f ms, %.1f ms, %.2f\n", name, mebibytes(before-after)/idleContainers, mebibytes(own)/idleContainers,
-		milliseconds(lists.median()), milliseconds(first), milliseconds(last), float64(last)/float64(first))
+	fmt.Printf("%-36s %10.2f MiB %10.2f MiB %9.1f ms %7.1f ms %7.1f ms %7.1f ms  %.1f ms, %.1f ms, %.2f\n", name, mebibytes(before-after)/idleContainers, mebibytes(own)/idleContainers,
+		milliseconds(lists.median()), milliseconds(states.median()), milliseconds(kills.median()), milliseconds(deletes.median()), milliseconds(first), milliseconds(last), float64(last)/float64(first))
 	return nil
 }
 
-func (b *bench) lists(c *candidate) (samples, error) {
-	out, err := os.Create(filepath.Join(b.dir, "list"))
+// repeated measures the commands that args makes of numbers.
+func (b *bench) repeated(c *candidate, args func(int) []string) (samples, error) {
+	out, err := os.Create(filepath.Join(b.dir, "output"))
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
 	var took samples
-	for range idleLists {
+	for i := range idleRepeats {
 		began := time.Now()
-		if err := c.do(out, "list"); err != nil {
+		if err := c.do(out, args(i)...); err != nil {
 			return nil, err
 		}
 		took = append(took, time.Since(began))
 	}
 	return took, nil
+}
+
+// ends kills the first containers and deletes them, beside all the others.
+func (b *bench) ends(c *candidate, ids []string) (kills, deletes samples, err error) {
+	if kills, err = b.repeated(c, func(i int) []string { return []string{"kill", ids[i], "KILL"} }); err != nil {
+		return nil, nil, err
+	}
+	if deletes, err = b.repeated(c, func(i int) []string { return []string{"delete", "--force", ids[i]} }); err != nil {
+		return nil, nil, err
+	}
+	return kills, deletes, nil
 }
 
 // ownMemory is what the runtime's own processes take, in KiB: the monitors once they are idle, and what ties containers to them.
