@@ -2,6 +2,9 @@ package oci
 
 import (
 	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -16,15 +19,25 @@ func (r *Runtime) List() ([]state.View, error) {
 	if err != nil {
 		return nil, err
 	}
+	entries, errs := make([]state.View, len(ids)), make([]error, len(ids))
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(ids)) { // there may be hundreds
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(ids)); i = next.Add(1) - 1 {
+				entries[i], errs[i] = r.entry(ids[i])
+			}
+		})
+	}
+	all.Wait()
 	var views []state.View
-	for _, id := range ids {
-		view, err := r.entry(id)
+	for i, err := range errs {
 		switch {
 		case err == nil:
-			views = append(views, view)
+			views = append(views, entries[i])
 		case errors.Is(err, state.ErrNotExist):
 		default:
-			r.Log.Warnf("load container %s: %v", id, err)
+			r.Log.Warnf("load container %s: %v", ids[i], err)
 		}
 	}
 	return views, nil
@@ -41,10 +54,21 @@ func (r *Runtime) entry(id string) (state.View, error) {
 	if err != nil {
 		return state.View{}, err
 	}
-	view, err := r.State(id)
-	if errors.Is(err, state.ErrNoRecord) {
-		view, err = state.View{OCIVersion: specs.Version, ID: id, Status: specs.StateCreating}, nil
+	view := state.View{OCIVersion: specs.Version, ID: id, Status: specs.StateCreating}
+	record, status, err := loadContainer(dir)
+	switch {
+	case err == nil:
+		view = state.NewView(record, status)
+	case !errors.Is(err, state.ErrNoRecord):
+		return state.View{}, err
+	default:
+		// Either it is being created, or it was removed a moment ago.
+		again, err := state.Open(r.Root, id)
+		if err != nil {
+			return state.View{}, err
+		}
+		again.Close()
 	}
 	view.Owner = state.OwnerName(uid)
-	return view, err
+	return view, nil
 }

@@ -17,18 +17,26 @@ func (r *Runtime) open(id string) (*state.Dir, *state.Record, specs.ContainerSta
 	if err != nil {
 		return nil, nil, "", err
 	}
-	record, err := dir.Load()
-	if err == nil {
-		var group *cgroup.Manager
-		if group, err = loadCgroup(record); err == nil {
-			var status specs.ContainerState
-			if status, err = observe(record, group); err == nil {
-				return dir, record, status, nil
-			}
-		}
+	record, status, err := loadContainer(dir)
+	if err != nil {
+		dir.Close()
+		return nil, nil, "", err
 	}
-	dir.Close()
-	return nil, nil, "", err
+	return dir, record, status, nil
+}
+
+// loadContainer reads what is on record of a container, and asks the machine for the rest.
+func loadContainer(dir *state.Dir) (*state.Record, specs.ContainerState, error) {
+	record, err := dir.Load()
+	if err != nil {
+		return nil, "", err
+	}
+	group, err := loadCgroup(record)
+	if err != nil {
+		return nil, "", err
+	}
+	status, err := observe(record, group)
+	return record, status, err
 }
 
 // loadCgroup is the cgroup that a container was given.

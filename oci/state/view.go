@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -67,7 +68,8 @@ func WriteJSON(w io.Writer, views []View) error {
 
 // WriteTable prints containers as list does.
 func WriteTable(w io.Writer, views []View) error {
-	t := tabwriter.NewWriter(w, 12, 1, 3, ' ', 0)
+	buffer := bufio.NewWriter(w) // a tabwriter writes cell by cell
+	t := tabwriter.NewWriter(buffer, 12, 1, 3, ' ', 0)
 	if _, err := fmt.Fprint(t, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n"); err != nil {
 		return err
 	}
@@ -77,15 +79,19 @@ func WriteTable(w io.Writer, views []View) error {
 			return err
 		}
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return buffer.Flush()
 }
 
 // WriteIDs prints containers as list --quiet does.
 func WriteIDs(w io.Writer, views []View) error {
+	buffer := bufio.NewWriter(w)
 	for _, v := range views {
-		if _, err := fmt.Fprintln(w, v.ID); err != nil {
+		if _, err := fmt.Fprintln(buffer, v.ID); err != nil {
 			return err
 		}
 	}
-	return nil
+	return buffer.Flush()
 }
