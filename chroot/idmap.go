@@ -105,31 +105,19 @@ func (s *Sources) userNamespace(m IDMap) (int, error) {
 // newUserNamespace makes a user namespace that nobody is in. It takes a process to make one, which lives no longer than it takes to write
 // the mappings.
 func newUserNamespace(uids, gids []specs.LinuxIDMapping) (int, error) {
-	program := launch.New()
-	born := program.Sync("the user namespace is there")
-	child, err := launch.Start(program, launch.Options{Namespaces: unix.CLONE_NEWUSER})
-	if err != nil {
-		return -1, err
-	}
-	defer func() {
-		child.Close()                             // it exits
-		_, _ = unix.Wait4(child.PID, nil, 0, nil) // a child of this process's, and signals have such a wait restarted
-		child.PIDFD.Close()
-	}()
-	switch at, err := child.Wait(); {
-	case err != nil:
-		return -1, err
-	case at != born:
-		return -1, errors.New("the process in it has ended")
-	}
-	proc := "/proc/" + strconv.Itoa(child.PID)
-	if err := os.WriteFile(proc+"/uid_map", []byte(mapText(uids)), 0); err != nil {
-		return -1, fmt.Errorf("uidMappings: %w", err)
-	}
-	if err := os.WriteFile(proc+"/gid_map", []byte(mapText(gids)), 0); err != nil {
-		return -1, fmt.Errorf("gidMappings: %w", err)
-	}
-	return unix.Open(proc+"/ns/user", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	namespace := -1
+	err := launch.Briefly(launch.New(), unix.CLONE_NEWUSER, "a user namespace", func(pid int) (err error) {
+		proc := "/proc/" + strconv.Itoa(pid)
+		if err := os.WriteFile(proc+"/uid_map", []byte(mapText(uids)), 0); err != nil {
+			return fmt.Errorf("uidMappings: %w", err)
+		}
+		if err := os.WriteFile(proc+"/gid_map", []byte(mapText(gids)), 0); err != nil {
+			return fmt.Errorf("gidMappings: %w", err)
+		}
+		namespace, err = unix.Open(proc+"/ns/user", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		return err
+	})
+	return namespace, err
 }
 
 // mapText is the text of /proc/PID/uid_map, user_namespaces(7).

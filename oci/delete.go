@@ -58,11 +58,7 @@ func (r *Runtime) Delete(id string, force bool) error {
 }
 
 func (r *Runtime) remove(dir *state.Dir, record *state.Record, force bool) error {
-	group, err := loadCgroup(record)
-	if err != nil {
-		return err
-	}
-	status, err := observe(record, group)
+	group, status, err := loadStatus(record)
 	if err != nil {
 		return err
 	}

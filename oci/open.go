@@ -31,12 +31,18 @@ func loadContainer(dir *state.Dir) (*state.Record, specs.ContainerState, error) 
 	if err != nil {
 		return nil, "", err
 	}
+	_, status, err := loadStatus(record)
+	return record, status, err
+}
+
+// loadStatus is the cgroup that a container was given, and where in its life the container is.
+func loadStatus(record *state.Record) (*cgroup.Manager, specs.ContainerState, error) {
 	group, err := loadCgroup(record)
 	if err != nil {
 		return nil, "", err
 	}
 	status, err := observe(record, group)
-	return record, status, err
+	return group, status, err
 }
 
 // loadCgroup is the cgroup that a container was given.

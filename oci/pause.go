@@ -32,11 +32,7 @@ func (r *Runtime) Resume(id string) error {
 // withCgroup does something with a container's cgroup while no other verb changes the container.
 func (r *Runtime) withCgroup(id string, do func(*cgroup.Manager, specs.ContainerState) error) error {
 	return r.locked(id, func(_ *state.Dir, record *state.Record) error {
-		group, err := loadCgroup(record)
-		if err != nil {
-			return err
-		}
-		status, err := observe(record, group)
+		group, status, err := loadStatus(record)
 		if err != nil {
 			return err
 		}

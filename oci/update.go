@@ -15,11 +15,7 @@ import (
 // container's policy hold on: none is raised above them. On error the former limits are in force.
 func (r *Runtime) Update(id string, changes *specs.LinuxResources) error {
 	return r.locked(id, func(dir *state.Dir, record *state.Record) error {
-		group, err := loadCgroup(record)
-		if err != nil {
-			return err
-		}
-		status, err := observe(record, group)
+		group, status, err := loadStatus(record)
 		if err != nil {
 			return err
 		}
@@ -63,10 +59,7 @@ func keepLimits(dir *state.Dir, record *state.Record, made *plan.Plan, config cg
 
 // mergeResources lays changes over the limits in force, neither of which it touches.
 func mergeResources(old, changes *specs.LinuxResources) *specs.LinuxResources {
-	var out specs.LinuxResources
-	if old != nil {
-		out = *old
-	}
+	out := copyOf(old)
 	// The rules for devices are those of the container's creation.
 	out.Memory = mergeMemory(out.Memory, changes.Memory)
 	out.CPU = mergeCPU(out.CPU, changes.CPU)
@@ -95,6 +88,14 @@ func mergeResources(old, changes *specs.LinuxResources) *specs.LinuxResources {
 	return &out
 }
 
+// copyOf is a copy of what a pointer leads to, or an empty value.
+func copyOf[T any](from *T) T {
+	if from == nil {
+		return *new(T)
+	}
+	return *from
+}
+
 // set takes over a value that was given.
 func set[T any](to **T, from *T) {
 	if from != nil {
@@ -106,10 +107,7 @@ func mergeMemory(old, changes *specs.LinuxMemory) *specs.LinuxMemory {
 	if changes == nil {
 		return old
 	}
-	var out specs.LinuxMemory
-	if old != nil {
-		out = *old
-	}
+	out := copyOf(old)
 	set(&out.Limit, changes.Limit)
 	set(&out.Swap, changes.Swap)
 	set(&out.Reservation, changes.Reservation)
@@ -129,10 +127,7 @@ func mergeCPU(old, changes *specs.LinuxCPU) *specs.LinuxCPU {
 	if changes == nil {
 		return old
 	}
-	var out specs.LinuxCPU
-	if old != nil {
-		out = *old
-	}
+	out := copyOf(old)
 	set(&out.Shares, changes.Shares)
 	set(&out.Quota, changes.Quota)
 	set(&out.Burst, changes.Burst)
@@ -158,10 +153,7 @@ func mergeBlockIO(old, changes *specs.LinuxBlockIO) *specs.LinuxBlockIO {
 	if changes == nil {
 		return old
 	}
-	var out specs.LinuxBlockIO
-	if old != nil {
-		out = *old
-	}
+	out := copyOf(old)
 	set(&out.Weight, changes.Weight)
 	set(&out.LeafWeight, changes.LeafWeight)
 	out.WeightDevice = mergeDevices(out.WeightDevice, changes.WeightDevice, func(to *specs.LinuxWeightDevice, from specs.LinuxWeightDevice) bool {

@@ -20,29 +20,18 @@ func New(uids, gids []specs.LinuxIDMapping) (*os.File, error) {
 	program := launch.New()
 	// Otherwise its mappings would be root's to write. It has nothing that its user does not have.
 	program.Prctl("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE, 1)
-	born := program.Sync("the user namespace is there")
-	child, err := launch.Start(program, launch.Options{Namespaces: unix.CLONE_NEWUSER})
-	if err != nil {
-		return nil, fmt.Errorf("a user namespace for the runtime: %w", err)
-	}
-	defer func() {
-		child.Close()                             // it exits
-		_, _ = unix.Wait4(child.PID, nil, 0, nil) // a child of this process's, and signals have such a wait restarted
-		child.PIDFD.Close()
-	}()
-	switch at, err := child.Wait(); {
-	case err != nil:
-		return nil, fmt.Errorf("a user namespace for the runtime: %w", err)
-	case at != born:
-		return nil, errors.New("a user namespace for the runtime: the process in it has ended")
-	}
-	if err := write(child.PID, "uid", same(uids, os.Geteuid())); err != nil {
-		return nil, fmt.Errorf("linux.uidMappings: %w", err)
-	}
-	if err := write(child.PID, "gid", same(gids, os.Getegid())); err != nil {
-		return nil, fmt.Errorf("linux.gidMappings: %w", err)
-	}
-	return os.Open("/proc/" + strconv.Itoa(child.PID) + "/ns/user")
+	var namespace *os.File
+	err := launch.Briefly(program, unix.CLONE_NEWUSER, "a user namespace for the runtime", func(pid int) (err error) {
+		if err := write(pid, "uid", same(uids, os.Geteuid())); err != nil {
+			return fmt.Errorf("linux.uidMappings: %w", err)
+		}
+		if err := write(pid, "gid", same(gids, os.Getegid())); err != nil {
+			return fmt.Errorf("linux.gidMappings: %w", err)
+		}
+		namespace, err = os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
+		return err
+	})
+	return namespace, err
 }
 
 // write has ids of the kind "uid" or "gid" mapped for a process in a new user namespace.
