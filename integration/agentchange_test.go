@@ -45,6 +45,12 @@ func (c *container) startStepper(t testing.TB, args ...string) *stepper {
 	t.Helper()
 	cmd := exec.Command(c.rt.path, append(append([]string{"--root", c.rt.root}, c.rt.args...), append([]string{"exec", c.id}, args...)...)...)
 	cmd.Stderr = os.Stderr
+	return converse(t, cmd)
+}
+
+// converse starts a command that is told what to do in lines, and answers each with one.
+func converse(t testing.TB, cmd *exec.Cmd) *stepper {
+	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,22 +21,7 @@ func (c *container) reader(t testing.TB, dir string, flags ...string) reader {
 	args := append([]string{"--root", c.rt.root}, c.rt.args...)
 	args = append(append(append(args, "exec"), flags...), c.id, "/bin/sh", "-c", text)
 	cmd := exec.Command(c.rt.path, args...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		cmd.Wait()
-	})
-	s := &stepper{orders: in, answer: bufio.NewReader(out), t: t}
+	s := converse(t, cmd)
 	if line := s.line(); line != "up" {
 		t.Fatalf("the reader said %q", line)
 	}

@@ -108,9 +108,7 @@ func startDocker(t *testing.T) *dockerd.Daemon {
 // run runs one docker command to its end.
 func (d *docker) run(t testing.TB, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
-	defer cancel()
-	return finish(t, d.Command(ctx, args...))
+	return finishInTime(t, d.Command, args...)
 }
 
 func (d *docker) must(t testing.TB, args ...string) string {

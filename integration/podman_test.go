@@ -126,9 +126,7 @@ func (p *podman) command(ctx context.Context, args ...string) *exec.Cmd {
 
 func (p *podman) run(t testing.TB, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
-	defer cancel()
-	return finish(t, p.command(ctx, args...))
+	return finishInTime(t, p.command, args...)
 }
 
 // podmanCase is one `podman run` to its end.

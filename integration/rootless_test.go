@@ -120,9 +120,7 @@ func (u *user) as(ctx context.Context, args ...string) *exec.Cmd {
 
 func (u *user) run(t testing.TB, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
-	defer cancel()
-	return finish(t, u.command(ctx, args...))
+	return finishInTime(t, u.command, args...)
 }
 
 func (u *user) write(t testing.TB) {

@@ -101,9 +101,15 @@ func (r *ociRuntime) command(ctx context.Context, args ...string) *exec.Cmd {
 // run runs one command to its end. Its output goes to files, not pipes: a detached container keeps them open.
 func (r *ociRuntime) run(t testing.TB, args ...string) result {
 	t.Helper()
+	return finishInTime(t, r.command, args...)
+}
+
+// finishInTime prepares a command and runs it to its end, which must come within commandTimeout.
+func finishInTime(t testing.TB, prepare func(context.Context, ...string) *exec.Cmd, args ...string) result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
-	return finish(t, r.command(ctx, args...))
+	return finish(t, prepare(ctx, args...))
 }
 
 // finish runs cmd to its end, with its output in files unless it has been given another place.
