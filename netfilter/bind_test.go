@@ -37,20 +37,13 @@ func init() {
 		me.arguments(&list)
 		results := make([]bindOutcome, len(list))
 		for i, a := range list {
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				runtime.LockOSThread() // and never unlock
-				if err := unix.Unshare(unix.CLONE_FS); err != nil {
-					panic(err)
-				}
+			onThread(func() {
 				unix.Umask(a.Umask)
 				if a.UID != 0 {
 					become(a.UID, a.GID)
 				}
 				results[i] = a.make()
-			}()
-			<-done
+			})
 		}
 		return results
 	}

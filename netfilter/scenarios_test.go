@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -172,6 +171,16 @@ func manyConnects(me *self) any {
 	return tally
 }
 
+// connected makes a TCP socket and connects it.
+func connected(to string) (int, outcome) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		panic(err)
+	}
+	sa := sockaddr(netip.MustParseAddrPort(to))
+	return fd, raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0)
+}
+
 // bigSend sends more than any buffer holds with one sendmsg and returns how much that was and its digest.
 func bigSend(me *self) any {
 	var args struct {
@@ -180,12 +189,8 @@ func bigSend(me *self) any {
 		Type int
 	}
 	me.arguments(&args)
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	if err != nil {
-		panic(err)
-	}
-	sa := sockaddr(netip.MustParseAddrPort(args.To))
-	if r := raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0); r.Errno != 0 {
+	fd, r := connected(args.To)
+	if r.Errno != 0 {
 		return r
 	}
 	if args.Type&unix.SOCK_NONBLOCK != 0 {
@@ -197,7 +202,7 @@ func bigSend(me *self) any {
 	for i := range data {
 		data[i] = byte(i>>16 ^ i>>8 ^ i)
 	}
-	r := raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(nil, data, nil))), 0, 0, 0, 0)
+	r = raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(nil, data, nil))), 0, 0, 0, 0)
 	runtime.KeepAlive(data)
 	if r.Errno == 0 {
 		sum := sha256.Sum256(data[:r.N])
@@ -216,18 +221,14 @@ func brokenPipe(me *self) any {
 	me.arguments(&args)
 	signals := make(chan os.Signal, 10)
 	signal.Notify(signals, syscall.SIGPIPE)
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	if err != nil {
-		panic(err)
-	}
-	sa := sockaddr(netip.MustParseAddrPort(args.To))
-	if r := raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0); r.Errno != 0 {
+	fd, r := connected(args.To)
+	if r.Errno != 0 {
 		return []outcome{r}
 	}
 	if err := unix.Shutdown(fd, unix.SHUT_WR); err != nil {
 		panic(err)
 	}
-	r := raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(nil, []byte("late"), nil))), uintptr(args.Flags), 0, 0, 0)
+	r = raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(nil, []byte("late"), nil))), uintptr(args.Flags), 0, 0, 0)
 	count := 0
 	if args.Flags&unix.MSG_NOSIGNAL == 0 {
 		<-signals // it is there before the call returns, but Go passes it on through a thread of its own
@@ -249,122 +250,18 @@ func become(uid, gid int) {
 	}
 }
 
-// unixAttempt is one try to reach a Unix socket.
-type unixAttempt struct {
-	Path     string // an abstract one begins with @
-	Type     int
-	Send     bool // sendto instead of connect
-	Message  bool // sendmsg instead of sendto
-	Root     string
-	Cwd      string
-	UID, GID int
-}
-
-// unixSockets makes attempts, each on a thread of its own.
-func unixSockets(me *self) any {
-	var list []unixAttempt
-	me.arguments(&list)
-	results := make([]outcome, len(list))
-	for i, a := range list {
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			runtime.LockOSThread() // and never unlock
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				panic(err)
-			}
-			if a.Root != "" {
-				if err := unix.Chroot(a.Root); err != nil {
-					panic(err)
-				}
-			}
-			if a.Cwd != "" {
-				if err := unix.Chdir(a.Cwd); err != nil {
-					panic(err)
-				}
-			}
-			if a.UID != 0 {
-				become(a.UID, a.GID)
-			}
-			results[i] = a.make()
-		}()
-		<-done
-	}
-	return results
-}
-
-func (a unixAttempt) make() outcome {
-	fd, err := unix.Socket(unix.AF_UNIX, a.Type, 0)
-	if err != nil {
-		return outcome{-1, err.(unix.Errno), "socket"}
-	}
-	defer unix.Close(fd)
-	sa := sockaddrUnix(a.Path)
-	data := []byte("unix")
-	var r outcome
-	switch {
-	case a.Message:
-		r = raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(sa, data, nil))), 0, 0, 0, 0)
-	case a.Send:
-		r = raw("sendto", unix.SYS_SENDTO, uintptr(fd), pointer(data), uintptr(len(data)), 0, pointer(sa), uintptr(len(sa)))
-	default:
-		r = raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0)
-		if r.Errno == 0 {
-			r.N, _ = unix.Write(fd, data)
-		}
-	}
-	runtime.KeepAlive(sa)
-	runtime.KeepAlive(data)
-	return r
-}
-
-// sockaddrUnix lays out a path, padded so that it is notified, or an abstract name.
-func sockaddrUnix(path string) []byte {
-	sa := []byte{unix.AF_UNIX, 0}
-	sa = append(sa, path...)
-	if path[0] == '@' {
-		sa[2] = 0
-		return sa
-	}
-	for len(sa) < 32 || sa[len(sa)-1] != 0 {
-		sa = append(sa, 0)
-	}
-	return sa
-}
-
-// passDescriptor sends the read end of a pipe over a Unix socket, and what is in the pipe through it.
-func passDescriptor(me *self) any {
-	var p [2]int
-	if err := unix.Pipe(p[:]); err != nil {
-		panic(err)
-	}
-	if _, err := unix.Write(p[1], []byte("through the pipe")); err != nil {
-		panic(err)
-	}
-	unix.Close(p[1])
-	control := unix.UnixRights(p[0])
-	return raw("sendmsg", unix.SYS_SENDMSG, firstExtra, uintptr(unsafe.Pointer(newMessage(nil, []byte("fd"), control))), 0, 0, 0, 0)
-}
-
-// credentials sends messages that say, or do not say, who sends them.
-func credentials(me *self) any {
-	send := func(control []byte) outcome {
-		return raw("sendmsg", unix.SYS_SENDMSG, firstExtra, uintptr(unsafe.Pointer(newMessage(nil, []byte("who"), control))), 0, 0, 0, 0)
-	}
-	var results []outcome
+// onThread runs f on a thread that has its own root, working directory and umask, and is not used again.
+func onThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // and never unlock
-		become(4242, 4343)
-		own := unix.Ucred{Pid: int32(os.Getpid()), Uid: 4242, Gid: 4343}
-		otherPID, otherUID := own, own
-		otherPID.Pid = 1
-		otherUID.Uid = 0
-		results = append(results, send(nil), send(unix.UnixCredentials(&own)), send(unix.UnixCredentials(&otherPID)), send(unix.UnixCredentials(&otherUID)))
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			panic(err)
+		}
+		f()
 	}()
 	<-done
-	return results
 }
 
 // netlink asks for addresses by sendto and by sendmsg, sets an interface up as root and as somebody else, and asks what is not
@@ -423,109 +320,6 @@ func netlink(me *self) any {
 	return results
 }
 
-// loop is what the benchmarks run.
-type loop struct {
-	To     string
-	Rounds int
-}
-
-// deniedLoop connects one socket again and again.
-func deniedLoop(me *self) any {
-	var args loop
-	me.arguments(&args)
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		panic(err)
-	}
-	sa := sockaddr(netip.MustParseAddrPort(args.To))
-	once := func() unix.Errno {
-		_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)))
-		return errno
-	}
-	for range 200 {
-		once()
-	}
-	me.tell("ready")
-	me.wait()
-	start, others := time.Now(), 0
-	for range args.Rounds {
-		if once() != deniedErrno {
-			others++
-		}
-	}
-	return []int64{int64(time.Since(start)), int64(others)}
-}
-
-// connectLoop makes connections to itself.
-func connectLoop(me *self) any {
-	var args loop
-	me.arguments(&args)
-	sa := sockaddr(netip.MustParseAddrPort(args.To))
-	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	if err == nil {
-		err = unix.SetsockoptInt(listener, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-	}
-	if err == nil {
-		if _, _, errno := unix.RawSyscall(unix.SYS_BIND, uintptr(listener), pointer(sa), uintptr(len(sa))); errno != 0 {
-			err = errno
-		}
-	}
-	if err == nil {
-		err = unix.Listen(listener, 10)
-	}
-	if err != nil {
-		panic(err)
-	}
-	var spent time.Duration
-	failed := 0
-	for i := range args.Rounds + 100 {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-		if err != nil {
-			panic(err)
-		}
-		start := time.Now()
-		_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)))
-		if i >= 100 {
-			spent += time.Since(start)
-		}
-		if errno != 0 {
-			failed++
-		} else if peer, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(listener), 0, 0, 0, 0, 0); errno == 0 {
-			unix.Close(int(peer))
-		}
-		// A reset, so that ports do not run out.
-		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-		unix.Close(fd)
-	}
-	return []int64{int64(spent), int64(failed)}
-}
-
-// sendOrder sends numbered messages over a connected stream, by sendmsg and by write in turn.
-func sendOrder(me *self) any {
-	var args loop
-	me.arguments(&args)
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	if err != nil {
-		panic(err)
-	}
-	sa := sockaddr(netip.MustParseAddrPort(args.To))
-	if r := raw("connect", unix.SYS_CONNECT, uintptr(fd), pointer(sa), uintptr(len(sa)), 0, 0, 0); r.Errno != 0 {
-		return r
-	}
-	for i := range args.Rounds {
-		line := fmt.Appendf(nil, "%08d\n", i)
-		if i%2 == 0 {
-			if r := raw("sendmsg", unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(newMessage(sa, line, nil))), 0, 0, 0, 0); r.Errno != 0 || r.N != len(line) {
-				return r
-			}
-		} else if _, err := unix.Write(fd, line); err != nil {
-			return outcome{-1, err.(unix.Errno), "write"}
-		}
-	}
-	unix.Close(fd)
-	return outcome{}
-}
-
 // ancestor uses sockets that it was given: firstExtra is inherited, another comes over firstExtra+1.
 func ancestor(me *self) any {
 	var args []attempt
@@ -551,19 +345,6 @@ func ancestor(me *self) any {
 		}
 	}
 	return results
-}
-
-// sendQueue sends numbered datagrams over firstExtra.
-func sendQueue(me *self) any {
-	var args loop
-	me.arguments(&args)
-	for i := range args.Rounds {
-		r := raw("sendmsg", unix.SYS_SENDMSG, firstExtra, uintptr(unsafe.Pointer(newMessage(nil, fmt.Appendf(nil, "%08d", i), nil))), 0, 0, 0, 0)
-		if r.Errno != 0 {
-			return r
-		}
-	}
-	return outcome{}
 }
 
 // zeroCopy sends messages with MSG_ZEROCOPY and counts how many the kernel says are done.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,17 +29,7 @@ func (e *Engine) changer(judge Judge) seccompnotif.Handler {
 
 func startChanger(t *testing.T, s setting, engine bool) *testGuest {
 	t.Helper()
-	attr := syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
-	if !engine {
-		return startGuestWith(t, s, nil, attr)
-	}
-	var config Config
-	if s.Landlock != nil {
-		config.Confine = func() error { return restrict(s.Landlock) }
-	}
-	g := startGuestWith(t, s, changeCalls, attr)
-	g.superviseWith(Changes(), newEngine(t, config).changer(allow))
-	return g
+	return startInOwnMounts(t, s, engine, changeCalls, Changes(), func(e *Engine) seccompnotif.Handler { return e.changer(allow) })
 }
 
 const here = ^uint64(99) // AT_FDCWD

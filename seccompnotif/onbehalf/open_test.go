@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif"
 )
 
 // tree makes files and links to open.
@@ -136,7 +138,7 @@ func pair(t *testing.T, s setting, start func(t *testing.T, s setting, engine bo
 // compare has two guests open the same.
 func compare(t *testing.T, s setting, plan func(ask func(order))) {
 	t.Helper()
-	compareWith(t, s, startGuestIn, plan)
+	compareWith(t, s, startOpener, plan)
 }
 
 // compareWith is compare with guests that are started in another way.
@@ -184,7 +186,13 @@ func compareWith(t *testing.T, s setting, start func(t *testing.T, s setting, en
 	})
 }
 
-func startGuestIn(t *testing.T, s setting, engine bool) *testGuest {
+func startOpener(t *testing.T, s setting, engine bool) *testGuest {
+	t.Helper()
+	return startInOwnMounts(t, s, engine, openCalls, Opens(), func(e *Engine) seccompnotif.Handler { return e.Opener(allow) })
+}
+
+// startInOwnMounts starts a guest in a mount namespace of its own, under an engine, which is confined as it is, or under nothing.
+func startInOwnMounts(t *testing.T, s setting, engine bool, calls []string, numbers []int, handler func(*Engine) seccompnotif.Handler) *testGuest {
 	t.Helper()
 	attr := syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	if !engine {
@@ -194,8 +202,8 @@ func startGuestIn(t *testing.T, s setting, engine bool) *testGuest {
 	if s.Landlock != nil {
 		config.Confine = func() error { return restrict(s.Landlock) }
 	}
-	g := startGuestWith(t, s, openCalls, attr)
-	g.superviseWith(Opens(), newEngine(t, config).Opener(allow))
+	g := startGuestWith(t, s, calls, attr)
+	g.superviseWith(numbers, handler(newEngine(t, config)))
 	return g
 }
 
