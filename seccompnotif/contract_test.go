@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
 // logged collects what a supervisor logs.
@@ -64,9 +66,7 @@ func TestDeferredThatEndsItsGoroutine(t *testing.T) {
 		return Defer(func() Action { runtime.Goexit(); return Return(1) })
 	}))
 	expect(t, v.syscall(callA), 0, unix.EIO)
-	for s.inFlight.Load() > 0 {
-		runtime.Gosched()
-	}
+	awaitFree(t, s)
 }
 
 func TestInjectedBytesCannotBeMade(t *testing.T) {
@@ -314,19 +314,21 @@ func TestInterruptedBeforeReceipt(t *testing.T) {
 	busy := <-first
 	pid := v.Cmd.Process.Pid
 	waiting := 0
-	for waiting == 0 {
+	testguest.Await(t, "a thread that waits", func() bool {
 		for _, tid := range threadsIn(t, pid, callA) {
 			if tid != busy {
 				waiting = tid
 			}
 		}
-		runtime.Gosched()
-	}
-	for before := switches(t, waiting); switches(t, waiting) < before+3; runtime.Gosched() {
+		return waiting != 0
+	})
+	before := switches(t, waiting)
+	testguest.Await(t, "its signals", func() bool {
 		if err := unix.Tgkill(pid, waiting, unix.SIGURG); err != nil {
 			t.Fatal(err)
 		}
-	}
+		return switches(t, waiting) >= before+3
+	})
 	close(release)
 	for _, r := range v.Receive().Many {
 		expect(t, r, 8, 0)

@@ -2,7 +2,6 @@ package seccompnotif
 
 import (
 	"errors"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -81,9 +80,7 @@ func TestDeferLimit(t *testing.T) {
 	for _, r := range v.Receive().Many {
 		expect(t, r, 1, 0)
 	}
-	for s.inFlight.Load() > 0 { // a place is free a moment after its answer
-		runtime.Gosched()
-	}
+	awaitFree(t, s)
 	expect(t, w.syscall(callA), 1, 0)
 }
 

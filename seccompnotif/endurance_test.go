@@ -102,9 +102,7 @@ func TestNothingGrows(t *testing.T) {
 		}
 	}
 	measure := func() footprint {
-		for s.inFlight.Load() > 0 { // a worker ends a moment after its answer
-			runtime.Gosched()
-		}
+		awaitFree(t, s)
 		f := measureFootprint(t)
 		t.Logf("after %8d: %v", all.Load(), f)
 		return f

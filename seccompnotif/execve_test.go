@@ -3,7 +3,6 @@ package seccompnotif
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
 // judge records the arguments of every execve: the last one by the one before it.
@@ -270,9 +271,7 @@ func TestWritesWithoutATask(t *testing.T) {
 						for _, p := range s.Processes() {
 							if p.PID() != c.PID() && p.PID() != int(first.Load()) {
 								_ = p.Signal(unix.SIGKILL)
-								for !p.Exited() {
-									runtime.Gosched()
-								}
+								testguest.Await(t, "the peer's end", p.Exited)
 							}
 						}
 						return Continue()

@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
 // judging returns a supervisor whose execves are judged by decide.
@@ -28,6 +30,7 @@ func TestJudgements(t *testing.T) {
 		}
 		return fd
 	}
+	answered := make(chan struct{})
 	for name, test := range map[string]struct {
 		decide func(Argv) Action
 		want   string
@@ -36,7 +39,7 @@ func TestJudgements(t *testing.T) {
 		"errno":           {func(Argv) Action { return Errno(unix.ENOTEMPTY) }, fmt.Sprintf("failed %d", unix.ENOTEMPTY)},
 		"panic":           {func(Argv) Action { panic("on purpose") }, fmt.Sprintf("failed %d", unix.EPERM)},
 		"end":             {func(Argv) Action { runtime.Goexit(); return Continue() }, fmt.Sprintf("failed %d", unix.EPERM)},
-		"late":            {func(Argv) Action { time.Sleep(200 * time.Millisecond); return Continue() }, fmt.Sprintf("failed %d", unix.EPERM)},
+		"late":            {func(Argv) Action { <-answered; return Continue() }, fmt.Sprintf("failed %d", unix.EPERM)},
 		"defer":           {func(Argv) Action { return Defer(func() Action { return Continue() }) }, fmt.Sprintf("failed %d", unix.EPERM)},
 		"again":           {func(Argv) Action { return JudgeExec(func(Argv) Action { return Continue() }) }, fmt.Sprintf("failed %d", unix.EPERM)},
 		"inject":          {func(Argv) Action { return InjectFD(0, 5) }, fmt.Sprintf("failed %d", unix.EPERM)},
@@ -44,8 +47,13 @@ func TestJudgements(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := judging(t, test.decide)
-			s.tracer.judge = 100 * time.Millisecond
+			if name == "late" {
+				s.tracer.judge = 100 * time.Millisecond
+			}
 			out := strings.Join(startGuest(t, trackedOverlay(), s, "many", "4", "1").run(), ";")
+			if name == "late" {
+				close(answered)
+			}
 			finish(t, s)
 			if out != test.want {
 				t.Errorf("the guest said %q, want %q", out, test.want)
@@ -59,9 +67,7 @@ func TestPeersAreStopped(t *testing.T) {
 	var peer atomic.Int64
 	during := make(chan byte, 1)
 	s := judging(t, func(Argv) Action {
-		for peer.Load() == 0 {
-			runtime.Gosched()
-		}
+		testguest.Await(t, "the peer's pid", func() bool { return peer.Load() != 0 })
 		pid := int(peer.Load())
 		during <- taskState(pid, pid)
 		return Continue()
@@ -79,9 +85,7 @@ func TestPeersAreStopped(t *testing.T) {
 	if got := g.line(); got != "0 good" {
 		t.Errorf("the guest said %q", got)
 	}
-	for state := byte('t'); state != 'R'; state = taskState(pid, pid) { // it runs on
-		runtime.Gosched()
-	}
+	testguest.Await(t, "the peer runs on", func() bool { return taskState(pid, pid) == 'R' })
 	g.kill()
 	finish(t, s)
 }
@@ -99,9 +103,7 @@ func TestKilledWhileFrozen(t *testing.T) {
 	<-judged
 	g.kill()
 	s.Wait()
-	for s.index.size() > 0 {
-		runtime.Gosched()
-	}
+	awaitNobody(t, s)
 	close(release)
 	finish(t, s)
 }
@@ -127,9 +129,7 @@ func TestCloseWhileFrozen(t *testing.T) {
 	if got, want := g.line(), fmt.Sprintf("0 failed %d", unix.ENOSYS); got != want {
 		t.Errorf("the guest said %q, want %q", got, want)
 	}
-	for state := byte('t'); state != 'R'; state = taskState(pid, pid) {
-		runtime.Gosched()
-	}
+	testguest.Await(t, "the peer runs on", func() bool { return taskState(pid, pid) == 'R' })
 	close(release)
 	g.kill()
 }
@@ -163,9 +163,7 @@ func TestTaskThatCannotBeStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for taskState(pid, pid) != 'D' {
-		runtime.Gosched()
-	}
+	testguest.Await(t, "a sleeper that nothing wakes", func() bool { return taskState(pid, pid) == 'D' })
 	got := strings.Join(startGuest(t, trackedOverlay(), s, "many", "4", "1").run(), ";")
 	if want := fmt.Sprintf("failed %d", unix.EPERM); got != want {
 		t.Errorf("the guest said %q, want %q", got, want)
@@ -174,9 +172,7 @@ func TestTaskThatCannotBeStopped(t *testing.T) {
 		t.Errorf("judged %v", j.args)
 	}
 	_ = unix.Kill(-pid, unix.SIGKILL)
-	for !p.Exited() {
-		runtime.Gosched()
-	}
+	testguest.Await(t, "the sleeper's end", p.Exited)
 	_ = sleeper.Wait()
 	// The twin: nobody sleeps any more.
 	if got := strings.Join(startGuest(t, trackedOverlay(), s, "many", "4", "1").run(), ";"); got != "" {
@@ -247,9 +243,7 @@ func TestNothingIsLeft(t *testing.T) {
 	s := tracking(t, j.frozen)
 	run := func() {
 		startGuest(t, trackedOverlay(), s, "spawn", "100").run()
-		for s.index.size() > 0 {
-			runtime.Gosched()
-		}
+		awaitNobody(t, s)
 	}
 	run()
 	fds, goroutines := openDescriptors(t), runtime.NumGoroutine()

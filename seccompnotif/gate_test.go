@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
 // The calls that these tests have judged are none that Go's runtime makes by itself: openat2 is held, mremap and listen are
@@ -191,9 +193,7 @@ func TestReportsWaitForNobody(t *testing.T) {
 	expect(t, v.held(), 0, allowedErrno)
 	dropped := g.dropped.Load()
 	close(stuck)
-	for last.Load() != dropped {
-		time.Sleep(time.Millisecond)
-	}
+	testguest.Await(t, "the report of what was dropped", func() bool { return last.Load() == dropped })
 }
 
 type subscriberFuncs struct {
@@ -277,9 +277,7 @@ func TestGuestKilledWhileHeld(t *testing.T) {
 	v.Send(order{NR: unix.SYS_OPENAT2})
 	<-asked
 	v.End()
-	for g.waiting.Load() > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	testguest.Await(t, "nobody waits", func() bool { return g.waiting.Load() == 0 })
 }
 
 func TestGateRefusesWhatItCannotDo(t *testing.T) {

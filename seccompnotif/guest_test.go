@@ -3,7 +3,6 @@ package seccompnotif
 import (
 	"errors"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -198,9 +197,7 @@ func TestProcessIndex(t *testing.T) {
 	p := leader.p
 	v.End()
 	s.Wait()
-	for s.index.size() > 0 { // the exit reaches the index by itself
-		runtime.Gosched()
-	}
+	awaitNobody(t, s)
 	if err := p.Signal(unix.SIGKILL); !errors.Is(err, unix.ESRCH) {
 		t.Errorf("signal to a process that is gone: %v", err)
 	}

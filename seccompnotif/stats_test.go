@@ -34,7 +34,7 @@ func TestStats(t *testing.T) {
 			case 5:
 				return InjectFDSend(-1, 0)
 			default:
-				return Defer(func() Action { time.Sleep(slow); return Return(1) })
+				return Defer(func() Action { time.Sleep(slow); return Return(1) }) // the latency that is looked for below
 			}
 		}),
 		callC: HandlerFunc(func(*Call) Action { return Hold(func(h *Held) { held <- h }) }),

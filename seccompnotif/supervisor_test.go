@@ -1,12 +1,13 @@
 package seccompnotif
 
 import (
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
 // The calls that the tests have notified: nothing that Go's runtime makes on its own.
@@ -103,9 +104,7 @@ func TestInterruptedGuest(t *testing.T) {
 		if err := unix.Tgkill(v.Cmd.Process.Pid, c.PID(), unix.SIGURG); err != nil {
 			t.Error(err)
 		}
-		for c.Valid() {
-			runtime.Gosched()
-		}
+		testguest.Await(t, "the end of the interrupted call", func() bool { return !c.Valid() })
 		return Errno(unix.EPERM)
 	}))
 	expect(t, v.syscall(callA), 5, 0)

@@ -7,13 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
 // trackedOverlay notifies what tracking needs, and execve.
@@ -185,13 +186,17 @@ func tracking(t testing.TB, judge HandlerFunc, config ...func(*Config)) *Supervi
 	return s
 }
 
+// awaitNobody waits until no process is in the index: exits reach it by themselves.
+func awaitNobody(t testing.TB, s *Supervisor) {
+	t.Helper()
+	testguest.Await(t, "an empty index", func() bool { return s.index.size() == 0 })
+}
+
 // finish waits for the end of every guest and checks that nothing is left of them.
 func finish(t testing.TB, s *Supervisor) {
 	t.Helper()
 	s.Wait()
-	for s.index.size() > 0 {
-		runtime.Gosched()
-	}
+	awaitNobody(t, s)
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}

@@ -6,9 +6,10 @@ import (
 	"runtime"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
 // TestListenersComeAndGo has many listeners at a time, again and again, as a container has whose programs are executed by an orchestrator. Nothing stays of
@@ -73,11 +74,10 @@ func TestListenersComeAndGo(t *testing.T) {
 	if len(threads) < atATime {
 		t.Errorf("%d threads have served %d listeners at a time", len(threads), atATime)
 	}
-	const patience = 10 * time.Second // a thread ends a moment after its loop, and a process leaves the index when the watcher has been told
-	for deadline := time.Now().Add(patience); left() != "" && time.Now().Before(deadline); {
-		runtime.Gosched()
-	}
-	if what := left(); what != "" {
+	// A thread ends a moment after its loop, and a process leaves the index when the watcher has been told.
+	what := ""
+	testguest.Await(t, "nothing is left", func() bool { what = left(); return what == "" })
+	if what != "" {
 		t.Errorf("left: %s", what)
 	}
 	if d, g := openDescriptors(t), runtime.NumGoroutine(); d > descriptors || g > goroutines {

@@ -200,6 +200,12 @@ func superviseBy(t testing.TB, v *victim, config Config, handlers map[int]Handle
 	return s
 }
 
+// awaitFree waits until no worker is busy: one ends a moment after its answer.
+func awaitFree(t testing.TB, s *Supervisor) {
+	t.Helper()
+	testguest.Await(t, "idle workers", func() bool { return s.inFlight.Load() == 0 })
+}
+
 // expect fails the test unless the outcome is r, or e if that is not zero.
 func expect(t testing.TB, got outcome, r int64, e unix.Errno) {
 	t.Helper()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
 var errAudit = errors.New("audit")
@@ -247,9 +248,7 @@ func TestAgentThatDoesNotRead(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	big := seccompnotif.Event{Details: seccompnotif.Details{Argv: &seccompnotif.Argv{Args: []string{strings.Repeat("x", 1<<20)}}}}
 	first := judged(c, ctx, big) // more than a socket takes
-	for c.unread() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	testguest.Await(t, "the first event in the socket", func() bool { return c.unread() > 0 })
 	second := judged(c, ctx, seccompnotif.Event{ID: 2})
 	cancel()
 	for _, result := range []chan error{first, second} {

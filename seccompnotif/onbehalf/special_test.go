@@ -16,18 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandlock/sandlock-runtime/seccompnotif"
+	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
 )
 
 // asleep waits until the guest's leader is in a system call and waits there.
 func (g *testGuest) asleep() {
 	g.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	testguest.Await(g, "the guest waits in openat", func() bool {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", g.Cmd.Process.Pid))
-		if err == nil && strings.HasPrefix(string(b), strconv.Itoa(unix.SYS_OPENAT)+" ") {
-			return
-		}
-	}
-	g.Fatal("the guest does not wait in openat")
+		return err == nil && strings.HasPrefix(string(b), strconv.Itoa(unix.SYS_OPENAT)+" ")
+	})
 }
 
 // TestFIFO has guests wait for the other end, while others are served.
@@ -64,18 +62,13 @@ func TestFIFOSignal(t *testing.T) {
 		return seccompnotif.Action{}, false
 	})
 	g.Send(order{Action: "open", Dirfd: unix.AT_FDCWD, Path: path, Flags: unix.O_RDONLY})
-	for calls.Load() == 0 { // before that the signal would interrupt a call that nobody has seen
-		time.Sleep(time.Millisecond)
-	}
+	// Before that the signal would interrupt a call that nobody has seen.
+	testguest.Await(t, "the call", func() bool { return calls.Load() > 0 })
 	g.asleep()
 	if err := unix.Tgkill(g.Cmd.Process.Pid, g.Cmd.Process.Pid, unix.SIGURG); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); calls.Load() < 2; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the call has not started again")
-		}
-	}
+	testguest.Await(t, "the call starts again", func() bool { return calls.Load() > 1 })
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -382,13 +375,10 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	// A worker more, or one that is about to end, makes no trend.
 	const slack = 6
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		f, n := count()
-		if f <= fds+slack && n <= threads+slack {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d descriptors and %d threads have become %d and %d", fds, threads, f, n)
-		}
-	}
+	var f, n int
+	testguest.Await(t, "nothing has come to stay", func() bool {
+		f, n = count()
+		return f <= fds+slack && n <= threads+slack
+	})
+	t.Logf("%d descriptors and %d threads have become %d and %d", fds, threads, f, n)
 }
