@@ -13,9 +13,10 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
 	"github.com/sandlock/sandlock-runtime/oci/launch"
 	"github.com/sandlock/sandlock-runtime/seccompnotif/testguest"
-	"golang.org/x/sys/unix"
 )
 
 // inside tells the test binary that it has its mount namespace already.

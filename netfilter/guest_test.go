@@ -37,6 +37,13 @@ type guestStart struct {
 	Asked    bool // bind is notified
 }
 
+// A guest makes its calls on the main thread, whose id is the process's. Only before main is the main goroutine sure to be there.
+func init() {
+	if os.Getenv(guestEnv) != "" {
+		runtime.LockOSThread()
+	}
+}
+
 func TestMain(m *testing.M) {
 	if text := os.Getenv(guestEnv); text != "" {
 		if err := guestMain(text); err != nil {
@@ -81,7 +88,6 @@ func (s *self) wait() string {
 }
 
 func guestMain(text string) error {
-	runtime.LockOSThread()
 	var start guestStart
 	if err := json.Unmarshal([]byte(text), &start); err != nil {
 		return err

@@ -137,6 +137,20 @@ func (s *server) next() string {
 	return string(b)
 }
 
+// heard tells whether a datagram is there, or came with an error.
+func (s *server) heard() bool {
+	s.t.Helper()
+	raw, err := s.udp.SyscallConn()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	n, b := 0, make([]byte, 1)
+	if err := raw.Control(func(fd uintptr) { n, _, _ = unix.Recvfrom(int(fd), b, unix.MSG_DONTWAIT|unix.MSG_PEEK) }); err != nil {
+		s.t.Fatal(err)
+	}
+	return n > 0
+}
+
 // untouched checks that nothing has arrived since the last next: what the test itself sends now arrives first.
 func (s *server) untouched() {
 	s.t.Helper()

@@ -19,13 +19,17 @@ const (
 	FirstExtra = Socket + 1 // the first file that [Options.Change] adds to the command's
 )
 
+// Only here, before main, is the main goroutine sure to be on the main thread, which a guest stays on: tests take the process's id for that of the
+// thread that makes the calls. A little later, on a busy machine, it may be on any.
+func init() { runtime.LockOSThread() }
+
 // Main is for TestMain, before all else: where the environment has variable, the process is a guest, which runs f on its main thread and
 // ends. Anywhere else it returns at once.
 func Main(variable string, f func(*Self) error) {
 	if os.Getenv(variable) == "" {
+		runtime.UnlockOSThread()
 		return
 	}
-	runtime.LockOSThread()
 	s, err := listen()
 	if err == nil {
 		err = f(s)
