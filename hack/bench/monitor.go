@@ -71,9 +71,9 @@ func printMemory(name string, pid int) error {
 	return nil
 }
 
-// settled is what smaps_rollup says of a process once it has said the same for half a second: then the process is idle.
+// settled is what smaps_rollup says of a process once it has said the same for two seconds: then the process is idle, and has made itself small.
 func settled(pid int) ([]byte, error) {
-	const reads, apart = 5, 100 * time.Millisecond
+	const reads, apart = 20, 100 * time.Millisecond
 	var last []byte
 	for same := 0; ; {
 		now, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))

@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -18,6 +19,9 @@ import (
 )
 
 const (
+	// settle is how long nothing must have been asked of a new monitor before it makes itself small, which takes some milliseconds of a processor. A container
+	// that is created and started at once, and has done its work by then, is spared that.
+	settle = time.Second
 	// quiet is how long nothing must have been asked of a monitor for it to count as idle.
 	quiet = 20 * time.Millisecond
 	// calm is how long it takes from then until what is done in the background has ended: the log of denials is written within two seconds.
@@ -49,8 +53,11 @@ func (a *activity) note() {
 	_, _ = a.file.Write(one[:]) // the monitor stays a little larger, at worst
 }
 
-// idle blocks until the container's first process has ended, and keeps the monitor small meanwhile.
+// idle blocks until the container's first process has ended, and keeps the monitor small meanwhile, once it has been quiet for a while.
 func (m *Monitor) idle(a *activity) {
+	if m.endsBefore(a, settle) {
+		return
+	}
 	debug.SetGCPercent(heapGrowth)
 	times := C.struct_idle_times{C.int(quiet.Milliseconds()), C.int(calm.Milliseconds()), C.int(again.Milliseconds())}
 	for {
@@ -64,6 +71,27 @@ func (m *Monitor) idle(a *activity) {
 		runtime.KeepAlive(ranges)
 		if busy == 0 {
 			return
+		}
+	}
+}
+
+// endsBefore blocks until there has been no activity for as long as patience says, or the container's first process has ended: then it returns true.
+func (m *Monitor) endsBefore(a *activity, patience time.Duration) bool {
+	files := []unix.PollFd{{Fd: int32(m.init.Fd()), Events: unix.POLLIN}, {Fd: int32(a.file.Fd()), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(files, int(patience.Milliseconds()))
+		switch {
+		case err == nil && n == 0:
+			return false
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return false // the C code waits, too
+		case err == nil && files[0].Revents != 0:
+			return true
+		case err == nil:
+			var times [8]byte
+			if _, err := unix.Read(int(a.file.Fd()), times[:]); err != nil {
+				return false
+			}
 		}
 	}
 }
