@@ -59,7 +59,7 @@ func (c *container) limit(limits policy.Limits) error {
 	if err != nil {
 		return err
 	}
-	group, err := loadCgroup(record)
+	group, err := loadLimits(record)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func destroy(group *cgroup.Manager) error {
 
 // poststop runs the poststop hooks; what they say is for the log.
 func (r *Runtime) poststop(dir *state.Dir, record *state.Record) {
-	spec, err := loadSpec(dir)
+	list, err := loadHooks(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return // the creation did not get that far
 	}
@@ -128,7 +128,7 @@ func (r *Runtime) poststop(dir *state.Dir, record *state.Record) {
 		r.Log.Warn(err)
 		return
 	}
-	r.runPoststop(spec.Hooks, record)
+	r.runPoststop(list, record)
 }
 
 func (r *Runtime) runPoststop(all *specs.Hooks, record *state.Record) {

@@ -15,7 +15,11 @@ import (
 // container's policy hold on: none is raised above them. On error the former limits are in force.
 func (r *Runtime) Update(id string, changes *specs.LinuxResources) error {
 	return r.locked(id, func(dir *state.Dir, record *state.Record) error {
-		group, status, err := loadStatus(record)
+		group, err := loadLimits(record)
+		if err != nil {
+			return err
+		}
+		status, err := observe(record, group)
 		if err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@ func New(c Config) (*Manager, error) {
 	return &Manager{lib: lib, config: c}, nil
 }
 
-// Load makes the Manager of an existing container from what [Manager.Config] and [Manager.Paths] gave when it was made.
+// Load makes the Manager of an existing container from what [Manager.Config], or of its JSON [DecodePlace], and [Manager.Paths] gave when it was made.
 func Load(c Config, paths map[string]string) (*Manager, error) {
 	if c.Cgroup == nil || len(paths) == 0 {
 		return &Manager{config: c, absent: ErrAbsent}, nil
@@ -245,6 +245,9 @@ func (m *Manager) AddPID(below map[string]string, pid int) error {
 func (m *Manager) Update(r *specs.LinuxResources) error {
 	if m.lib == nil {
 		return m.absent
+	}
+	if m.config.placeOnly {
+		return errPlaceOnly
 	}
 	planned, err := Plan(&specs.Spec{Linux: &specs.Linux{Resources: r}}, Options{ID: "update"})
 	if err != nil {

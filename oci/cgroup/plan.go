@@ -31,6 +31,8 @@ type Config struct {
 	Required string `json:"required,omitempty"`
 	// Disabled tells that none is to be made.
 	Disabled bool `json:"disabled,omitempty"`
+
+	placeOnly bool // the limits have been passed over, see DecodePlace
 }
 
 // Plan translates linux.cgroupsPath and linux.resources. The default devices of the runtime specification are allowed
