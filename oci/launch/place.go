@@ -8,6 +8,7 @@ import "C"
 import (
 	"fmt"
 	"runtime"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,11 +45,20 @@ func Unshare(namespaces uint64) *Place {
 		p.ready <- nil
 		if b, ok := <-p.births; ok {
 			var pidfd C.int = -1
+			b.how.heap, b.how.heap_size = heap(p)
 			pid := C.walk_start(b.program, &b.how, &pidfd)
 			b.result <- born{int(pid), int(pidfd)}
 		}
 	}()
 	return p
+}
+
+// arenaSize is the size and the alignment of what Go takes its heap from (heapArenaBytes in runtime/malloc.go, Linux, 64 bits). All memory in such a range is Go's heap.
+const arenaSize = 64 << 20
+
+// heap is the part of Go's heap that p is in, which is mostly all of it. The child runs no Go, and what it looks at is in its program's own mapping.
+func heap(p *Place) (address, size C.uint64_t) {
+	return C.uint64_t(uintptr(unsafe.Pointer(p)) &^ (arenaSize - 1)), arenaSize
 }
 
 // bear makes a child in the place, once.

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 static inline long call6(long number, long a, long b, long c, long d, long e, long f) {
@@ -170,8 +171,12 @@ int walk_start(struct walk_program *program, const struct walk_clone *how, int *
   long result = 0;
   if (how->pid_namespace >= 0) result = call(SYS_setns, how->pid_namespace, CLONE_NEWPID);
   if (result == 0) {
+    // Otherwise the kernel would copy the page tables, and this process would fault once more for every page of it that it writes to afterwards. Without the memory the
+    // child is right, with it only slower, so that no error matters.
+    call(SYS_madvise, how->heap, how->heap_size, MADV_DONTFORK);
     result = call(SYS_clone3, &args, sizeof args);
     if (result == 0) walk(program);
+    call(SYS_madvise, how->heap, how->heap_size, MADV_DOFORK);
     if (how->pid_namespace >= 0) {
       // Only children are affected by it; this thread must be able to make ordinary threads again.
       long back = call(SYS_setns, how->own_pid_namespace, CLONE_NEWPID);

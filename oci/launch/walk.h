@@ -37,6 +37,8 @@ struct walk_clone {
   int pid_namespace; // descriptor of the PID namespace the child is to be born in, or -1
   int own_pid_namespace; // descriptor of the caller's own, to go back to
   int cgroup;       // descriptor of the cgroup v2 directory the child is to be born in, or -1
+  uint64_t heap;      // memory of the caller's that the child is to be born without, page by page: it must never look at it
+  uint64_t heap_size; // in bytes
 };
 
 // walk_start makes the child and returns its pid and, in *pidfd, a descriptor for it; or a negative errno.
