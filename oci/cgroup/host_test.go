@@ -77,6 +77,8 @@ func TestKnownPathsAreTheLibrarys(t *testing.T) {
 		{Path: "a/b", Resources: &cgroups.Resources{}},
 		{Path: "../a", Resources: &cgroups.Resources{}},
 		{Name: "a", Parent: "p", Resources: &cgroups.Resources{}},
+		{Path: "/a/b", Resources: &cgroups.Resources{}},
+		{Path: "/../a", Resources: &cgroups.Resources{}},
 	} {
 		lib, err := manager.New(cg)
 		if err != nil {
@@ -85,6 +87,9 @@ func TestKnownPathsAreTheLibrarys(t *testing.T) {
 		got, err := knownPaths(cg)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if got == nil {
+			t.Errorf("%+v: left to the library", cg)
 		}
 		if want := lib.GetPaths(); !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v:\ngot  %v\nwant %v", cg, got, want)

@@ -19,15 +19,25 @@ func v1Names() []string {
 	}
 }
 
+// defaultMounts is where the v1 hierarchies are mounted, each in a directory of its own.
+const defaultMounts = "/sys/fs/cgroup"
+
 // hybridMount is where a hybrid host keeps its v2 hierarchy.
 const hybridMount = "/sys/fs/cgroup/unified"
 
-// knownPaths computes the directory in each v1 hierarchy for a cgroup that lies relative to our own. The library arrives
-// at the same directories, but reads /proc/self/cgroup once for every hierarchy; here it and mountinfo are read once.
-// Nil leaves it to the library: v2, systemd, and absolute paths, for which it reads neither.
+// knownPaths computes the directory in each v1 hierarchy for a cgroup. The library arrives at the same directories, but looks at /proc/self/cgroup
+// or at mount points once for every hierarchy; here mountinfo is read once, and the former where the cgroup lies relative to our own.
+// Nil leaves it to the library: v2, systemd, and hierarchies in unusual places.
 func knownPaths(cg *cgroups.Cgroup) (map[string]string, error) {
-	if cg.Systemd || filepath.IsAbs(cg.Path) || cgroups.IsCgroup2UnifiedMode() {
+	if cg.Systemd || cgroups.IsCgroup2UnifiedMode() {
 		return nil, nil
+	}
+	if filepath.IsAbs(cg.Path) {
+		mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup"))
+		if err != nil {
+			return nil, err
+		}
+		return absolutePaths(filepath.Clean(cg.Path), mounts, cgroups.IsCgroup2HybridMode()), nil
 	}
 	inner := relative(cg.Path)
 	if inner == "" {
@@ -66,6 +76,37 @@ func below(inner string) (map[string]string, error) {
 		return nil, err
 	}
 	return joinPaths(inner, own, mounts, cgroups.IsCgroup2HybridMode()), nil
+}
+
+// absolutePaths places inner below the root of every hierarchy that is mounted and known. It returns nil where one of them is mounted elsewhere only, or the
+// devices hierarchy nowhere.
+func absolutePaths(inner string, mounts []*mountinfo.Info, hybrid bool) map[string]string {
+	at := make(map[string]string) // by controller or name
+	for _, m := range mounts {
+		for name := range strings.SplitSeq(m.VFSOptions, ",") {
+			if _, known := at[name]; !known || filepath.Dir(m.Mountpoint) == defaultMounts {
+				at[name] = m.Mountpoint
+			}
+		}
+	}
+	paths := make(map[string]string)
+	if hybrid {
+		paths[""] = filepath.Join(hybridMount, inner)
+	}
+	for _, name := range v1Names() {
+		mount, mounted := at[name]
+		if !mounted {
+			continue
+		}
+		if filepath.Dir(mount) != defaultMounts {
+			return nil
+		}
+		paths[name] = filepath.Join(mount, inner)
+	}
+	if _, ok := paths["devices"]; !ok {
+		return nil
+	}
+	return paths
 }
 
 // joinPaths places inner below our own cgroup in every hierarchy that is mounted and known. It returns nil where the

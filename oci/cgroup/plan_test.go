@@ -201,6 +201,38 @@ func TestJoinPaths(t *testing.T) {
 	}
 }
 
+func TestAbsolutePaths(t *testing.T) {
+	mounts := []*mountinfo.Info{
+		{Mountpoint: "/mnt/devices", Root: "/", VFSOptions: "rw,devices"},
+		{Mountpoint: "/sys/fs/cgroup/cpu,cpuacct", Root: "/", VFSOptions: "rw,cpu,cpuacct"},
+		{Mountpoint: "/sys/fs/cgroup/devices", Root: "/pod/box", VFSOptions: "rw,devices"},
+		{Mountpoint: "/sys/fs/cgroup/systemd", Root: "/", VFSOptions: "rw,xattr,name=systemd"},
+		{Mountpoint: "/sys/fs/cgroup/odd", Root: "/", VFSOptions: "rw,name=odd"},
+		{Mountpoint: "/mnt/systemd", Root: "/", VFSOptions: "rw,xattr,name=systemd"},
+	}
+	want := map[string]string{
+		"cpu":          "/sys/fs/cgroup/cpu,cpuacct/c",
+		"cpuacct":      "/sys/fs/cgroup/cpu,cpuacct/c",
+		"devices":      "/sys/fs/cgroup/devices/c",
+		"name=systemd": "/sys/fs/cgroup/systemd/c",
+		"":             "/sys/fs/cgroup/unified/c",
+	}
+	if got := absolutePaths("/c", mounts, true); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	delete(want, "")
+	if got := absolutePaths("/c", mounts, false); !reflect.DeepEqual(got, want) {
+		t.Errorf("no v2 hierarchy:\ngot  %v\nwant %v", got, want)
+	}
+	elsewhere := append(mounts, &mountinfo.Info{Mountpoint: "/mnt/memory", Root: "/", VFSOptions: "rw,memory"})
+	if got := absolutePaths("/c", elsewhere, true); got != nil {
+		t.Errorf("a hierarchy elsewhere: %v, want the library to decide", got)
+	}
+	if got := absolutePaths("/c", mounts[1:2], true); got != nil {
+		t.Errorf("without a devices hierarchy: %v, want the library to decide", got)
+	}
+}
+
 func TestRelative(t *testing.T) {
 	for in, want := range map[string]string{"": "", "a/b": "a/b", "../../a": "a", "a/../../b": "b", ".": "", "/a": "a"} {
 		if got := relative(in); got != want {
