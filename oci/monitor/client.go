@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -23,15 +24,23 @@ func (c Client) Start() error {
 }
 
 // Stats are the counts of the container's supervisor, nil if it has none.
-func (c Client) Stats() (*Stats, error) {
+func (c Client) Stats() (stats *Stats, err error) {
 	answer, _, err := c.ask(request{Verb: verbStats}, nil)
-	return answer.Stats, err
+	if err != nil {
+		return nil, err
+	}
+	err = part(answer.Stats, &stats)
+	return stats, err
 }
 
 // Ports are the TCP ports that the container has bound, none if they are not its own.
-func (c Client) Ports() ([]netfilter.Binding, error) {
+func (c Client) Ports() (ports []netfilter.Binding, err error) {
 	answer, _, err := c.ask(request{Verb: verbPorts}, nil)
-	return answer.Ports, err
+	if err != nil {
+		return nil, err
+	}
+	err = part(answer.Ports, &ports)
+	return ports, err
 }
 
 // Ruleset is the container's Landlock ruleset, nil if it has none. The caller closes it.
@@ -44,6 +53,17 @@ func (c Client) Ruleset() (*os.File, error) {
 func (c Client) Listen(listener *os.File, pid int) error {
 	_, _, err := c.ask(request{Verb: verbListen, PID: pid}, listener)
 	return err
+}
+
+// part decodes a part of an answer, if it is there.
+func part(text json.RawMessage, into any) error {
+	if len(text) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("the container's monitor gave no answer: %w", err)
+	}
+	return nil
 }
 
 func (c Client) ask(r request, file *os.File) (answer reply, got *os.File, err error) {

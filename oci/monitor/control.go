@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"encoding/json"
 	"errors"
 	"net"
 	"os"
@@ -69,11 +70,11 @@ func (m *Monitor) converse(conn *net.UnixConn, authorise func(*net.UnixConn) err
 	}
 	answer := reply{}
 	result, err := m.carryOut(ask, file)
-	if ask.Verb == verbStats {
-		answer.Stats = m.Stats()
+	if stats := m.Stats(); ask.Verb == verbStats && stats != nil {
+		answer.Stats, err = json.Marshal(stats)
 	}
-	if ask.Verb == verbPorts {
-		answer.Ports = m.Ports()
+	if ports := m.Ports(); ask.Verb == verbPorts && len(ports) > 0 {
+		answer.Ports, err = json.Marshal(ports)
 	}
 	if err != nil {
 		answer.Error, result = err.Error(), nil

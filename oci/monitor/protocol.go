@@ -8,8 +8,6 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/sandlock/sandlock-runtime/netfilter"
 )
 
 // The control protocol: one connection, one request, one reply. A message is a JSON object on a line of at most maxMessage bytes, with at
@@ -31,11 +29,11 @@ const (
 	verbStats  verb = "stats"  // the reply carries what the supervisor has counted
 )
 
-// reply is the monitor's answer; an empty Error is success.
+// reply is the monitor's answer; an empty Error is success. What few verbs want is encoded apart: encoding/json gets to know its types for those alone.
 type reply struct {
-	Error string              `json:"error,omitempty"`
-	Stats *Stats              `json:"stats,omitempty"`
-	Ports []netfilter.Binding `json:"ports,omitempty"`
+	Error string          `json:"error,omitempty"`
+	Stats json.RawMessage `json:"stats,omitempty"` // of Stats
+	Ports json.RawMessage `json:"ports,omitempty"` // of []netfilter.Binding
 }
 
 const maxMessage = 64 << 10
