@@ -89,8 +89,7 @@ func (r *Runtime) remove(dir *state.Dir, record *state.Record, force bool) error
 	if err := end(record.Init); err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
-	// What shared no PID namespace of its own with init is still there.
-	if err := group.SignalAll(unix.SIGKILL); err != nil && !errors.Is(err, cgroup.ErrAbsent) {
+	if err := endRest(group); err != nil {
 		return err
 	}
 	if err := waitMonitor(record.Monitor); err != nil {
@@ -101,6 +100,18 @@ func (r *Runtime) remove(dir *state.Dir, record *state.Record, force bool) error
 	}
 	r.poststop(dir, record)
 	return dir.Remove()
+}
+
+// endRest kills what shared no PID namespace of its own with init and is still there. Mostly nobody is, and then nobody is frozen for it; who hides from one look by moving
+// about between cgroups is seen by destroy.
+func endRest(group *cgroup.Manager) error {
+	if pids, err := group.PIDs(); err == nil && len(pids) == 0 {
+		return nil
+	}
+	if err := group.SignalAll(unix.SIGKILL); err != nil && !errors.Is(err, cgroup.ErrAbsent) {
+		return err
+	}
+	return nil
 }
 
 // destroy removes the cgroup of a container whose processes have all been killed. On a busy machine it takes the killed a while to be gone. And the child that a

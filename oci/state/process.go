@@ -54,7 +54,7 @@ func ObserveProcess(pid int) (ProcessFacts, error) {
 
 func readProcess(pid int) (ProcessFacts, error) {
 	path := "/proc/" + strconv.Itoa(pid) + "/stat"
-	text, err := readStat(path)
+	text, err := readLine(path)
 	if err != nil {
 		return ProcessFacts{}, err
 	}
@@ -65,15 +65,15 @@ func readProcess(pid int) (ProcessFacts, error) {
 	return f, nil
 }
 
-// readStat is [os.ReadFile] for a file of one short line, without the six system calls by which that finds out whether the file can be polled and how long it is: a list of
+// readLine is [os.ReadFile] for a file of proc(5) with one short line, without the six system calls by which that finds out whether the file can be polled and how long it is: a list of
 // containers reads two for each.
-func readStat(path string) ([]byte, error) {
+func readLine(path string) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	text := make([]byte, 4096) // 52 numbers and a name of 64 bytes are less than half of that
+	text := make([]byte, 4096) // of stat, the longest: 52 numbers and a name of 64 bytes are less than half of that
 	n, err := unix.Read(fd, text)
 	if err != nil {
 		return nil, &os.PathError{Op: "read", Path: path, Err: err}
@@ -110,7 +110,7 @@ func BootID() (string, error) { return bootID() }
 
 // bootID reads it once: no process lives longer than its boot.
 var bootID = sync.OnceValues(func() (string, error) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	text, err := readLine("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", err
 	}
