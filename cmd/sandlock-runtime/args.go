@@ -36,8 +36,12 @@ func verbIndex(args []string) int {
 func valueFlags(flags []cli.Flag) []string {
 	var names []string
 	for _, flag := range flags {
-		if _, isBool := flag.(*cli.BoolFlag); !isBool {
-			names = append(names, flag.Names()...)
+		switch f := flag.(type) {
+		case *cli.BoolFlag:
+		case *cli.StringFlag: // as most are; Names takes its time, with regular expressions
+			names = append(append(names, f.Name), f.Aliases...)
+		default:
+			names = append(names, f.Names()...)
 		}
 	}
 	return names
