@@ -55,7 +55,10 @@ type step struct {
 }
 
 // New returns an empty program.
-func New() *Program { return &Program{} }
+func New() *Program {
+	const usual = 256 // steps of a container's first process
+	return &Program{steps: make([]step, 0, usual)}
+}
 
 // About sets the words that a failure of the following steps is reported with, such as "mount /proc".
 func (p *Program) About(format string, values ...any) {
