@@ -236,7 +236,7 @@ func TestSignalAll(t *testing.T) {
 			if err := os.Mkdir(nested, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			g.do("sh -c 'echo $$ >" + nested + "/cgroup.procs && exec sleep 1000' & echo ok")
+			g.do("sh -c 'echo $$ >" + nested + "/cgroup.procs && echo ok && exec sleep 1000' &")
 			pids, err := m.PIDs()
 			if err != nil || len(pids) != 3 {
 				t.Fatalf("PIDs = %v, %v; want 3", pids, err)

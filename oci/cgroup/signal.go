@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/cgroups"
@@ -54,7 +55,7 @@ func (m *Manager) Frozen() (bool, error) {
 	return state == cgroups.Frozen, nil
 }
 
-// PIDs lists the container's processes, those of nested cgroups too, in our pid namespace. A removed cgroup has none.
+// PIDs lists the container's processes, those of nested cgroups too, in our pid namespace, in ascending order. A removed cgroup has none.
 func (m *Manager) PIDs() ([]int, error) {
 	if m.lib == nil {
 		return nil, m.absent
@@ -63,7 +64,9 @@ func (m *Manager) PIDs() ([]int, error) {
 	if err != nil && !gone(err) {
 		return nil, fmt.Errorf("unable to get cgroup PIDs: %w", err)
 	}
-	return pids, nil
+	// The directories are read one after the other: who moves on to the next one meanwhile is in both.
+	slices.Sort(pids)
+	return slices.Compact(pids), nil
 }
 
 // SignalAll sends sig to every process of the container. It is for a container without a pid namespace of its own;
