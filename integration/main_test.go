@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandlock/sandlock-runtime/integration/suite"
 )
 
 var (
@@ -32,33 +34,16 @@ var (
 const onlyOurs = "^Test(Policy|Monitor|Own)"
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	code, err := runSuite(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "integration:", err)
-		code = 1
-	}
-	os.Exit(code)
+	suite.Run("integration", func(dir string) (int, error) { return runSuite(m, dir) })
 }
 
-func runSuite(m *testing.M) (int, error) {
-	if os.Geteuid() != 0 {
-		return 0, fmt.Errorf("these tests start containers and need root")
-	}
+func runSuite(m *testing.M, dir string) (int, error) {
 	if err := findRuntime(); err != nil {
 		return 0, err
 	}
 	// As containerd's shim does, so that the tests inherit and reap the containers' init processes.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("become a subreaper: %w", err)
-	}
-	dir, err := os.MkdirTemp("", "sandlock-integration-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil { // containers with a user namespace walk through it
-		return 0, err
 	}
 	guestPath, templateRoot = filepath.Join(dir, "guest"), filepath.Join(dir, "root")
 	build := exec.Command("go", "build", "-o", guestPath, "./guest")

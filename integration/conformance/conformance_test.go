@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sandlock/sandlock-runtime/integration/suite"
 	"github.com/sandlock/sandlock-runtime/integration/testbundle"
 )
 
@@ -30,30 +31,13 @@ type subject struct {
 }
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	code, err := runSuite(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "conformance:", err)
-		code = 1
-	}
-	os.Exit(code)
+	suite.Run("conformance", func(dir string) (int, error) { return runSuite(m, dir) })
 }
 
-func runSuite(m *testing.M) (int, error) {
-	if os.Geteuid() != 0 {
-		return 0, fmt.Errorf("these tests start containers and need root")
-	}
+func runSuite(m *testing.M, dir string) (int, error) {
 	// As containerd's shim does, so that the tests inherit and reap the containers' processes.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("become a subreaper: %w", err)
-	}
-	dir, err := os.MkdirTemp("", "sandlock-conformance-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return 0, err
 	}
 	templateRoot = filepath.Join(dir, "root")
 	if err := testbundle.Busybox(templateRoot); err != nil {

@@ -6,13 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/sandlock/sandlock-runtime/integration/containerd"
+	"github.com/sandlock/sandlock-runtime/integration/suite"
 	"github.com/sandlock/sandlock-runtime/integration/testbundle"
 )
 
@@ -28,38 +28,16 @@ const (
 var daemon *containerd.Daemon
 
 func TestMain(m *testing.M) {
-	code, err := runSuite(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "integration/cri:", err)
-		code = 1
-	}
-	os.Exit(code)
+	suite.Run("integration/cri", func(dir string) (int, error) { return runSuite(m, dir) })
 }
 
-func runSuite(m *testing.M) (code int, err error) {
-	if os.Geteuid() != 0 {
-		return 0, errors.New("these tests start containers and need root")
-	}
+func runSuite(m *testing.M, dir string) (code int, err error) {
 	under, err := filepath.Abs("../../bin/sandlock-runtime")
 	if err != nil {
 		return 0, err
 	}
-	tools, err := filepath.Abs("../../bin/tools")
+	tools, err := suite.Tools("containerd", "runc")
 	if err != nil {
-		return 0, err
-	}
-	for _, tool := range []string{"containerd", "runc"} {
-		if _, err := os.Stat(filepath.Join(tools, tool)); err != nil {
-			return 0, fmt.Errorf("%w (hack/setup --test builds it)", err)
-		}
-	}
-	dir, err := os.MkdirTemp("", "sl-cri-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	// Containers with a user namespace walk through it.
-	if err := os.Chmod(dir, 0o755); err != nil {
 		return 0, err
 	}
 	root := filepath.Join(dir, "busybox")

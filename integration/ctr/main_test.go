@@ -4,13 +4,13 @@ package ctr
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/sandlock/sandlock-runtime/integration/containerd"
+	"github.com/sandlock/sandlock-runtime/integration/suite"
 	"github.com/sandlock/sandlock-runtime/integration/testbundle"
 )
 
@@ -31,35 +31,21 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := runSuite(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "integration/ctr:", err)
-		code = 1
-	}
-	os.Exit(code)
+	suite.Run("integration/ctr", func(dir string) (int, error) { return runSuite(m, dir) })
 }
 
-func runSuite(m *testing.M) (code int, err error) {
-	if os.Geteuid() != 0 {
-		return 0, errors.New("these tests start containers and need root")
-	}
+func runSuite(m *testing.M, dir string) (code int, err error) {
+	directory = dir
 	if runtimes["sandlock"], err = filepath.Abs("../../bin/sandlock-runtime"); err != nil {
 		return 0, err
 	}
 	if runtimes["runc"], err = exec.LookPath("runc"); err != nil {
 		return 0, err
 	}
-	tools, err := filepath.Abs("../../bin/tools")
+	tools, err := suite.Tools("containerd")
 	if err != nil {
 		return 0, err
 	}
-	if _, err := os.Stat(filepath.Join(tools, "containerd")); err != nil {
-		return 0, fmt.Errorf("%w (hack/setup --test builds it)", err)
-	}
-	if directory, err = os.MkdirTemp("", "sl-ctr-"); err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(directory)
 	root := filepath.Join(directory, "busybox")
 	if err := testbundle.Busybox(root); err != nil {
 		return 0, err
