@@ -84,7 +84,8 @@ func (p Policy) Tighten(q Policy) Policy {
 }
 
 // Allows tells whether a destination may be reached. An IPv4-mapped IPv6 address is judged as the IPv4 it is, a zone is
-// disregarded, and so is the port of an ICMP destination. The invalid address and an unknown protocol are allowed only by a
+// disregarded, and so is the port of an ICMP destination. Deny rules for an IPv4 address hold for it behind the well-known prefix of
+// NAT64, too. The invalid address and an unknown protocol are allowed only by a
 // policy without any rule. Allows does not allocate.
 //
 // The unspecified addresses 0.0.0.0 and :: are judged as written, though the kernel takes them for the host itself when they
@@ -123,7 +124,7 @@ func (p Policy) Judge(protocol Protocol, addr netip.Addr, port uint16) Verdict {
 	if protocol >= protocolCount || !addr.IsValid() {
 		return Verdict{}
 	}
-	if rule := p.deny.match(protocol, addr, port); rule != nil {
+	if rule := p.denying(protocol, addr, port); rule != nil {
 		return Verdict{Rule: rule}
 	}
 	if len(p.layers) == 0 {
