@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -142,6 +143,40 @@ func TestPolicyAgentBindsUnderRules(t *testing.T) {
 		t.Errorf("want only what the rules allow: %v", res)
 	}
 	<-a.ended
+}
+
+// TestPolicyAgentListens: who judges binds judges those that listen makes, of sockets that are not bound.
+func TestPolicyAgentListens(t *testing.T) {
+	for name, annotations := range map[string][]string{
+		"no rules": nil, "ports of its own": {"io.sandlock.network.port_remap", "true"}, "address rules": {"io.sandlock.network.allow", "127.0.0.0/8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var allowed atomic.Bool
+			a := newAgent(t, `{"type":"hello","version":1,"syscalls":["bind","listen"]}`, func(e agentEvent) string {
+				if e.Syscall == "bind" && e.Port != 7000 && !allowed.Load() {
+					return deny
+				}
+				return allow
+			})
+			b := script(t, "echo up; sleep 1000")
+			b.annotate(annotations...)
+			c := newRuntimeWithAgent(t, a.path).start(t, b)
+			c.line(t)
+			implicit := func(e agentEvent) bool {
+				return e.Syscall == "bind" && e.Addr == "0.0.0.0" && e.Port >= 1024 && e.Port != 7000 && e.Held
+			}
+			if res := c.shell(t, "guest listen unbound; guest listen 127.0.0.1:7000"); res.stdout != "EPERM\nlistening\n" || len(a.find(implicit)) != 1 {
+				t.Errorf("denied: %v, asked about %+v", res, a.find(implicit))
+			}
+			allowed.Store(true)
+			if res := c.shell(t, "guest listen unbound"); res.stdout != "listening\n" || len(a.find(implicit)) != 2 {
+				t.Errorf("allowed: %v, asked about %+v", res, a.find(implicit))
+			}
+			eventually(t, "both that listened are told", func() bool {
+				return len(a.find(func(e agentEvent) bool { return e.Syscall == "listen" && !e.Held && !e.Denied })) == 2
+			})
+		})
+	}
 }
 
 // TestPolicyAgentEvents looks at who and what events tell of.

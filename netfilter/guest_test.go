@@ -99,7 +99,7 @@ func guestMain(text string) error {
 		NotifyWhen: append(start.Policy.Notifications(), start.Bind.Notifications()...), Deny: append(start.Policy.Denials(), start.Bind.Denials()...),
 	}
 	if start.Asked {
-		overlay.Notify = append(overlay.Notify, "bind")
+		overlay.Notify = append(overlay.Notify, "bind", "listen")
 	}
 	if start.Ports {
 		overlay.NotifyWhen = append(append(overlay.NotifyWhen, PortNotifications()...), ViewNotifications()...)
@@ -219,11 +219,14 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 	}
 	config.Bind, config.Confine = o.bind, o.confine
 	if o.asked != nil {
-		config.Gate, err = seccompnotif.NewGate(seccompnotif.GateConfig{Subscriber: o.asked, Syscalls: append(p.Notified(), "bind"), Log: g.t.Logf})
+		config.Gate, err = seccompnotif.NewGate(seccompnotif.GateConfig{Subscriber: o.asked, Syscalls: append(p.Notified(), "bind", "listen"), Log: g.t.Logf})
 		if err != nil {
 			g.t.Fatal(err)
 		}
 		g.t.Cleanup(config.Gate.Close)
+		if o.ports != nil {
+			o.ports.judge.gate = config.Gate
+		}
 	}
 	egress, err := NewEgress(config)
 	if err != nil {
@@ -260,7 +263,7 @@ func (g *guest) supervise(p Policy, o guestOptions, number int) {
 	for nr, handler := range o.handlers {
 		table.Handle(nr, handler)
 	}
-	listen, err := NewListen(o.bind, config.Denials)
+	listen, err := NewListen(o.bind, config.Denials, config.Gate)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -40,42 +41,91 @@ func (p *PortSpace) listen(c *seccompnotif.Call) seccompnotif.Action {
 	if p.judge.policy.NeedsSupervisor() {
 		others = p.judge.Handle
 	}
-	return p.forTCP(c, others, func(s *socket) seccompnotif.Action { return answer(0, p.listenTCP(c, s)) })
+	return p.forTCP(c, others, func(s *socket) seccompnotif.Action {
+		errno, by := p.listenTCP(c, s)
+		p.judge.report(c, by)
+		return answer(0, errno)
+	})
 }
 
-func (p *PortSpace) listenTCP(c *seccompnotif.Call, s *socket) unix.Errno {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (p *PortSpace) listenTCP(c *seccompnotif.Call, s *socket) (unix.Errno, refusal) {
 	if errno := p.mayListen(c, s); errno != 0 {
-		return errno
+		return errno, byRules
 	}
+	if errno, by := p.judge.bindUnbound(c, s, func() (netip.AddrPort, unix.Errno) { return p.noted(c, s, true) }); errno != 0 {
+		p.unnote(s)
+		return errno, by
+	}
+	before := s.localPort()
+	p.mu.Lock()
 	errno := s.listen(int(int32(c.Arg(1))))
 	if errno == 0 {
 		errno = p.note(c, s, false)
 	}
-	if errno == 0 {
-		if errno = p.mayListen(c, s); errno != 0 { // it was not bound before
-			_ = unix.Shutdown(s.fd, unix.SHUT_RDWR) // ends the listening; nobody was accepted
-		}
+	p.mu.Unlock()
+	if errno != 0 {
+		return errno, byNobody
 	}
-	return errno
+	if errno := p.mayListen(c, s); errno != 0 { // it was not bound before
+		s.stopListening()
+		return errno, byRules
+	}
+	return p.judge.askIfMoved(c, s, before, func() (netip.AddrPort, unix.Errno) { return p.noted(c, s, false) })
 }
 
-// mayListen judges the port that a socket has. p is locked.
-func (p *PortSpace) mayListen(c *seccompnotif.Call, s *socket) unix.Errno {
+// noted notes a bound socket, see note, and returns what it is bound to, by its port inside.
+func (p *PortSpace) noted(c *seccompnotif.Call, s *socket, ifAlias bool) (netip.AddrPort, unix.Errno) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if errno := p.note(c, s, ifAlias); errno != 0 {
+		return netip.AddrPort{}, errno
+	}
+	return p.inside(s)
+}
+
+// unnote forgets a socket that is not bound any more.
+func (p *PortSpace) unnote(s *socket) {
+	cookie, err := unix.GetsockoptUint64(s.fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, list := range p.real {
+		for _, b := range slices.Clone(list) {
+			if b.cookie == cookie {
+				p.remove(b)
+			}
+		}
+	}
+}
+
+// inside returns what a socket is bound to, by its port inside. p is locked.
+func (p *PortSpace) inside(s *socket) (netip.AddrPort, unix.Errno) {
 	name, errno := s.localName()
 	if errno != 0 {
-		return errno
+		return netip.AddrPort{}, errno
 	}
 	at, errno := s.place(name.Addr())
 	if errno != 0 {
-		return errno
+		return netip.AddrPort{}, errno
 	}
 	port := name.Port()
 	if b := p.named(port, at, true); b != nil {
 		port = b.Virtual
 	}
-	return p.mayUse(c, s, "listen", netip.AddrPortFrom(name.Addr(), port))
+	return netip.AddrPortFrom(name.Addr(), port), 0
+}
+
+// mayListen judges the port that a socket has.
+func (p *PortSpace) mayListen(c *seccompnotif.Call, s *socket) unix.Errno {
+	p.mu.Lock()
+	at, errno := p.inside(s)
+	p.mu.Unlock()
+	if errno != 0 {
+		return errno
+	}
+	return p.mayUse(c, s, "listen", at)
 }
 
 // mayUse judges a port by its name inside.
@@ -105,7 +155,11 @@ func (p *PortSpace) forTCP(c *seccompnotif.Call, others func(*seccompnotif.Call)
 	if !isTCP(&s) {
 		return others(c)
 	}
-	return seccompnotif.Defer(func() seccompnotif.Action {
+	later := seccompnotif.Defer
+	if p.judge.watched() {
+		later = p.judge.gate.Later // a verdict takes longer
+	}
+	return later(func() seccompnotif.Action {
 		s, errno := openSocket(c, int(int32(c.Arg(0))))
 		if errno != 0 {
 			return seccompnotif.Errno(errno)

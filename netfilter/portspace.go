@@ -90,6 +90,8 @@ type PortSpaceConfig struct {
 	Bind BindPolicy
 	// Denials, if not nil, records what is refused.
 	Denials DenialLog
+	// Gate, if not nil, is asked about what listen(2) binds, and told of that call.
+	Gate *seccompnotif.Gate
 	// Told, if not nil, is told of each binding whose two ports differ. It must be quick.
 	Told func(Binding)
 }
@@ -105,7 +107,7 @@ func NewPortSpace(config PortSpaceConfig) (*PortSpace, error) {
 		return nil, errors.Join(fmt.Errorf("port space: %w", err), host.Close())
 	}
 	return &PortSpace{
-		host: host, judge: &Listen{config.Bind, config.Denials, host}, told: config.Told, alive: alive,
+		host: host, judge: &Listen{config.Bind, config.Denials, config.Gate, host}, told: config.Told, alive: alive,
 		virtual: map[uint16][]*Binding{}, real: map[uint16][]*Binding{}, past: map[uint16]*Binding{},
 		networks: map[uint64]bool{}, tables: map[uint64]uint64{},
 	}, nil

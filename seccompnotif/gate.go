@@ -106,11 +106,15 @@ func (g *Gate) Later(f func() Action) Action {
 
 // Ask waits for the verdict about c and returns 0 if the call may be made, or what it fails with. What details say must be what
 // the call will be made with: registers, or copies that are then used. It blocks, so it does not belong on a listener's loop.
-func (g *Gate) Ask(c *Call, details Details) unix.Errno {
-	if !g.Wants(c.Syscall()) {
+func (g *Gate) Ask(c *Call, details Details) unix.Errno { return g.AskAs(c.Syscall(), c, details) }
+
+// AskAs is [Gate.Ask] about what a call does besides what it is called, as if it were the system call nr: listen(2) on a socket that is
+// not bound is a bind(2) as well.
+func (g *Gate) AskAs(nr int, c *Call, details Details) unix.Errno {
+	if !g.Wants(nr) {
 		return 0
 	}
-	e, err := g.event(c, details)
+	e, err := g.event(nr, c, details)
 	if err != nil {
 		return g.unknown(c, err)
 	}
@@ -183,7 +187,7 @@ func (g *Gate) Report(c *Call, details Details) {
 	if !g.Wants(c.Syscall()) {
 		return
 	}
-	e, err := g.event(c, details)
+	e, err := g.event(c.Syscall(), c, details)
 	if err != nil {
 		g.unknown(c, err)
 		return
@@ -218,8 +222,8 @@ func (g *Gate) tell(e Event) {
 	g.config.Subscriber.Report(e)
 }
 
-// event describes c.
-func (g *Gate) event(c *Call, details Details) (Event, error) {
+// event describes c as the system call nr.
+func (g *Gate) event(nr int, c *Call, details Details) (Event, error) {
 	p, err := c.Process()
 	if err != nil {
 		return Event{}, err
@@ -228,7 +232,7 @@ func (g *Gate) event(c *Call, details Details) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	call := g.wanted[c.Syscall()]
+	call := g.wanted[nr]
 	return Event{
 		ID: g.last.Add(1), Time: time.Now(), Syscall: call.Name, Category: call.Category,
 		PID: p.pid, Thread: c.PID(), StartTime: p.start,

@@ -58,7 +58,7 @@ func (m *Monitor) newSupervisor() error {
 	remap := p.Policy.Network.PortRemap
 	if remap {
 		var err error
-		if m.ports, err = netfilter.NewPortSpace(netfilter.PortSpaceConfig{Bind: p.Bind, Denials: m.request.Denials, Told: m.remapped}); err != nil {
+		if m.ports, err = netfilter.NewPortSpace(netfilter.PortSpaceConfig{Bind: p.Bind, Denials: m.request.Denials, Gate: m.gate, Told: m.remapped}); err != nil {
 			return err
 		}
 		handlers := m.ports.Handlers()
@@ -81,8 +81,8 @@ func (m *Monitor) newSupervisor() error {
 		}
 		register(m.egress.Handlers())
 	}
-	if listen := unix.SYS_LISTEN; notified[listen] && p.Bind.NeedsSupervisor() && !remap {
-		handler, err := netfilter.NewListen(p.Bind, m.request.Denials)
+	if listen := unix.SYS_LISTEN; notified[listen] && (p.Bind.NeedsSupervisor() || m.gate.Wants(unix.SYS_BIND)) && !remap {
+		handler, err := netfilter.NewListen(p.Bind, m.request.Denials, m.gate)
 		if err != nil {
 			return err
 		}

@@ -100,18 +100,26 @@ func (p *Plan) events() {
 			p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, seccompnotif.Notification{Syscall: call.Name, When: call.When})
 		}
 	}
+	if p.Agent != nil && slices.Contains(p.Agent.Syscalls, "bind") {
+		p.notifyToo(seccompnotif.Notification{Syscall: "listen"}) // which is a bind as well, of a socket that is not bound
+	}
 	if !p.TracksCreation() {
 		return
 	}
 	for _, n := range seccompnotif.CreationNotifications() {
-		if !slices.ContainsFunc(p.Overlay.NotifyWhen, func(has seccompnotif.Notification) bool { return has.Syscall == n.Syscall }) {
-			p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, n)
-		}
+		p.notifyToo(n)
 	}
 	p.Overlay.Deny = append(p.Overlay.Deny, seccompnotif.CreationDenials()...)
 	if p.Agent.Argv || p.Agent.DenyPaths {
 		// What is submitted is done by the kernel, whoever is stopped: it would write to arguments and paths that have been judged.
 		p.Overlay.Deny = append(p.Overlay.Deny, seccompnotif.GroupDenials(seccompnotif.GroupAIO)...)
+	}
+}
+
+// notifyToo has the overlay notify a call unless it does already.
+func (p *Plan) notifyToo(n seccompnotif.Notification) {
+	if !slices.ContainsFunc(p.Overlay.NotifyWhen, func(has seccompnotif.Notification) bool { return has.Syscall == n.Syscall }) {
+		p.Overlay.NotifyWhen = append(p.Overlay.NotifyWhen, n)
 	}
 }
 
