@@ -52,7 +52,12 @@
 // annotations.grant names them (a wildcard "section.*" in allow does not; in
 // grant it does). Without annotations.allow all other keys may be used; with it,
 // only those listed there or granted. Annotations outside io.sandlock. are
-// nobody's business here.
+// nobody's business here, but for those that tell a pod's sandbox: its annotations
+// are its containers', whose paths its image lacks. For a sandbox the keys
+// filesystem.* of annotations are checked and then left out, and so are those of a
+// profile that an annotation names, unless it takes another's place. The annotation
+// might have been missing, so that nothing of the operator's is lost, whoever makes
+// a container look like a sandbox.
 //
 // # Files
 //

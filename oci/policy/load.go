@@ -31,6 +31,10 @@ func Load(options Options) (Policy, error) {
 	if err != nil {
 		return Policy{}, err
 	}
+	sandbox := isSandbox(options.Annotations)
+	if sandbox {
+		annotations.dropPaths()
+	}
 
 	m := merger{grant: o.grant}
 	m.degrade(o.degradable)
@@ -41,6 +45,9 @@ func Load(options Options) (Policy, error) {
 		profile, err := loadProfile(o.directory, choice.name, choice.by)
 		if err != nil {
 			return Policy{}, err
+		}
+		if sandbox && choice.free {
+			profile.dropPaths()
 		}
 		as := bound
 		if i == 0 {
@@ -58,7 +65,10 @@ func Load(options Options) (Policy, error) {
 }
 
 // choice is a profile and the key that named it.
-type choice struct{ name, by string }
+type choice struct {
+	name, by string
+	free     bool // its author was free to have none: an annotation that takes no other's place
+}
 
 // chooseProfiles returns the profiles to apply, in order.
 func (o *operator) chooseProfiles(option string, annotations *layer) ([]choice, error) {
@@ -68,16 +78,17 @@ func (o *operator) chooseProfiles(option string, annotations *layer) ([]choice, 
 		if err := checkName(option); err != nil {
 			return nil, &KeyError{Key: profileOption, Reason: err.Error()}
 		}
-		chosen = append(chosen, choice{option, profileOption})
+		chosen = append(chosen, choice{name: option, by: profileOption})
 	case o.profile != "":
-		chosen = append(chosen, choice{o.profile, strings.Join([]string{o.defaults.file, "profiles.default"}, ": ")})
+		chosen = append(chosen, choice{name: o.profile, by: strings.Join([]string{o.defaults.file, "profiles.default"}, ": ")})
 	}
 	annotated := annotations.find("profile")
 	if annotated == nil || len(chosen) > 0 && chosen[0].name == annotated.text {
 		return chosen, nil
 	}
-	if annotated.key.matches(o.grant) {
+	replaces := len(chosen) > 0 && annotated.key.matches(o.grant)
+	if replaces {
 		chosen = nil
 	}
-	return append(chosen, choice{annotated.text, annotations.spell("profile")}), nil
+	return append(chosen, choice{annotated.text, annotations.spell("profile"), !replaces}), nil
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,6 +17,7 @@ type sources struct {
 	profiles    map[string]string
 	profile     string
 	annotations map[string]string
+	others      map[string]string // annotations by their whole names
 }
 
 func (s sources) load(t testing.TB) (Policy, string, error) {
@@ -27,6 +29,7 @@ func (s sources) load(t testing.TB) (Policy, string, error) {
 		write(t, filepath.Join(dir, name+profileSuffix), content)
 	}
 	annotations := map[string]string{"org.example.note": "not ours"}
+	maps.Copy(annotations, s.others)
 	for key, value := range s.annotations {
 		annotations[AnnotationPrefix+key] = value
 	}
