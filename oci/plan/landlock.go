@@ -11,7 +11,7 @@ import (
 )
 
 // planLandlock decides the ruleset. It is on by default, over the whole root, because it stops what a leaked descriptor of the
-// host would reach; only where the spec lets the workload mount, which no Landlocked task can, is the default left off.
+// host would reach; the default is left off only where it would take away what the spec is for, see [Plan.withoutDefault].
 func (p *Plan) planLandlock(r Request) error {
 	files := r.Policy.Filesystem
 	asked := files.Restricted || len(files.Deny) > 0
@@ -38,9 +38,11 @@ func (p *Plan) planLandlock(r Request) error {
 		request.ConnectTCP = append([]uint16{}, ports...)
 	}
 	request.BindTCP = p.Bind.LandlockPorts()
-	if !asked && !portsOnly && p.Bind.Unrestricted() && p.mayMount() {
-		p.note("whole root", "nothing", "the spec gives CAP_SYS_ADMIN, and a task under Landlock cannot mount")
-		return nil
+	if !asked && !portsOnly && p.Bind.Unrestricted() {
+		if why := p.withoutDefault(r.Policy); why != "" {
+			p.note("whole root", "nothing", why)
+			return nil
+		}
 	}
 	// The scopes do what the namespaces would.
 	request.SignalScope = !p.Namespaces.Has(specs.PIDNamespace)
@@ -59,6 +61,19 @@ func (p *Plan) planLandlock(r Request) error {
 	}
 	p.Landlock = &ruleset
 	return nil
+}
+
+// withoutDefault says why there is no ruleset unless a rule takes one, or "": no Landlocked task can mount, and none can look at processes outside its
+// domain, which those of a joined PID namespace are. Rules of whatever kind keep it: the processes next door may be free of them.
+func (p *Plan) withoutDefault(asked policy.Policy) string {
+	shared := p.Namespaces.Path(specs.PIDNamespace) != "" && p.Namespaces.Has(specs.NetworkNamespace)
+	switch {
+	case p.mayMount():
+		return "the spec gives CAP_SYS_ADMIN, and a task under Landlock cannot mount"
+	case shared && !asked.Network.Restricted() && !asked.Network.PortRemap && asked.Socket == "" && len(asked.Syscalls.Deny) == 0:
+		return "the container shares others' processes, and a task under Landlock cannot look at them"
+	}
+	return ""
 }
 
 // queues are the places of the container's message queues.
