@@ -55,11 +55,15 @@ func (k *kubelet) waitForNetwork(ctx context.Context) error {
 	}
 }
 
+// podGroups is the cgroup that has those of the pods.
+const podGroups = "/sandlock-test-cri"
+
 // pod is a sandbox that the test removes at its end.
 type pod struct {
 	t      *testing.T
 	id     string
 	config *cri.PodSandboxConfig
+	ids    []string // the sandbox's and its containers'
 }
 
 // each runs a case with both runtimes.
@@ -105,8 +109,10 @@ func podConfig(t *testing.T) *cri.PodSandboxConfig {
 		Hostname:     "pod",
 		LogDirectory: t.TempDir(),
 		Linux: &cri.LinuxPodSandboxConfig{
-			CgroupParent:    "/sandlock-test-cri",
-			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: &cri.NamespaceOption{Pid: cri.NamespaceMode_CONTAINER}},
+			CgroupParent: fmt.Sprintf("%s/pod-%d", podGroups, kube.attempts.Add(1)),
+			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: &cri.NamespaceOption{
+				Pid: cri.NamespaceMode_CONTAINER, UsernsOptions: &cri.UserNamespace{Mode: cri.NamespaceMode_NODE},
+			}},
 		},
 	}
 }
@@ -121,7 +127,7 @@ func runPod(t *testing.T, handler string, change func(*cri.PodSandboxConfig)) *p
 	if err != nil {
 		t.Fatalf("%v\n%s", err, daemon.LogTail(5))
 	}
-	p := &pod{t, response.PodSandboxId, config}
+	p := &pod{t, response.PodSandboxId, config, []string{response.PodSandboxId}}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
@@ -131,6 +137,7 @@ func runPod(t *testing.T, handler string, change func(*cri.PodSandboxConfig)) *p
 		if _, err := kube.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: p.id}); err != nil {
 			t.Error(err)
 		}
+		p.assertNothingLeft(ctx)
 	})
 	return p
 }
@@ -164,10 +171,19 @@ func (p *pod) create(name string, change func(*cri.ContainerConfig), command ...
 	if change != nil {
 		change(config)
 	}
+	// As the kubelet does with every mount.
+	if n := config.Linux.SecurityContext.NamespaceOptions.UsernsOptions; n != nil {
+		for _, m := range config.Mounts {
+			if m.UidMappings == nil {
+				m.UidMappings, m.GidMappings = n.Uids, n.Gids
+			}
+		}
+	}
 	response, err := kube.CreateContainer(within(p.t), &cri.CreateContainerRequest{PodSandboxId: p.id, Config: config, SandboxConfig: p.config})
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	p.ids = append(p.ids, response.ContainerId)
 	return &container{p, response.ContainerId, filepath.Join(p.config.LogDirectory, name+".log")}
 }
 

@@ -59,7 +59,15 @@ func runSuite(m *testing.M, dir string) (code int, err error) {
 	if err := daemon.Import(root, image, "/bin/sh"); err != nil {
 		return 0, err
 	}
-	if err := daemon.Import(root, containerd.PauseImage, "/bin/sleep", "1000000"); err != nil {
+	// Like the real one it has a single static executable, and nothing else.
+	pause := filepath.Join(dir, "pause")
+	if err := os.Mkdir(pause, 0o755); err != nil {
+		return 0, err
+	}
+	if err := os.Link(filepath.Join(root, "bin/busybox"), filepath.Join(pause, "sleep")); err != nil {
+		return 0, err
+	}
+	if err := daemon.Import(pause, containerd.PauseImage, "/sleep", "1000000"); err != nil {
 		return 0, err
 	}
 	kube, err = newKubelet(daemon.Socket())
@@ -71,5 +79,6 @@ func runSuite(m *testing.M, dir string) (code int, err error) {
 	if err := kube.waitForNetwork(ctx); err != nil {
 		return 0, err
 	}
-	return m.Run(), nil
+	code = m.Run()
+	return code, removeGroups(podGroups)
 }

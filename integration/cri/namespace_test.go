@@ -40,13 +40,14 @@ func TestHostPIDAndIPC(t *testing.T) {
 	})
 }
 
-// shareProcessNamespace: the pod's containers see each other's processes, and the sandbox's is their first.
+// shareProcessNamespace: the pod's containers see each other's processes and, through /proc, their files; the sandbox's process is their first.
 func TestContainersShareProcesses(t *testing.T) {
 	everyPod(t, func(t *testing.T, run podMaker) {
 		p := run(t, func(c *cri.PodSandboxConfig) { c.Linux.SecurityContext.NamespaceOptions.Pid = cri.NamespaceMode_POD })
 		a, b := p.sleeper("a", nil), p.sleeper("b", nil)
-		b.says("cat /proc/1/cmdline | tr '\\0' ' '", "/bin/sleep 1000000 ")
-		a.says("sleep 4321 >/dev/null 2>&1 & echo started", "started\n")
+		b.says("cat /proc/1/cmdline | tr '\\0' ' '", "/sleep 1000000 ")
+		a.says("echo text > /tmp/of-a; sleep 4321 >/dev/null 2>&1 & echo started", "started\n")
+		b.says("cat /proc/$(ps | grep '[s]leep 4321' | sed 's/^ *//; s/ .*//')/root/tmp/of-a", "text\n")
 		b.says("kill $(ps | grep '[s]leep 4321' | sed 's/^ *//; s/ .*//') && echo killed", "killed\n")
 		if s := a.status(); s.State != cri.ContainerState_CONTAINER_RUNNING {
 			t.Errorf("%v", s)
@@ -54,22 +55,28 @@ func TestContainersShareProcesses(t *testing.T) {
 	})
 }
 
-// An ephemeral container joins the processes of another one, as "kubectl debug --target" has it.
+// An ephemeral container joins the processes of another one, as "kubectl debug --target" has it, and finds that one's files at /proc/1/root.
 func TestContainerJoinsTheProcessesOfAnother(t *testing.T) {
 	everyPod(t, func(t *testing.T, run podMaker) {
 		p := run(t, nil)
 		a := p.sleeper("a", nil)
-		debug := p.sleeper("debug", func(c *cri.ContainerConfig) {
+		a.says("echo text > /tmp/of-a", "")
+		debug := p.create("debug", func(c *cri.ContainerConfig) {
 			options := p.config.Linux.SecurityContext.NamespaceOptions
 			c.Linux.SecurityContext.NamespaceOptions = &cri.NamespaceOption{
 				Network: options.Network, Ipc: options.Ipc, UsernsOptions: options.UsernsOptions, Pid: cri.NamespaceMode_TARGET, TargetId: a.id,
 			}
-		})
+		}, "/bin/sh", "-c", "cat /proc/1/root/tmp/of-a || echo none; ls /tmp; while :; do sleep 0.1; done").start()
 		of, _, _ := a.exec("readlink /proc/1/ns/pid")
 		if !strings.HasPrefix(of, "pid:") {
 			t.Errorf("%q", of)
 		}
 		debug.says("readlink /proc/self/ns/pid", of)
+		waitForText(t, debug.log, "\n")
+		if text := readText(t, debug.log); !strings.HasSuffix(text, " stdout F text") {
+			t.Errorf("%q", text)
+		}
+		debug.says("cat /proc/1/root/tmp/of-a", "text\n")
 		debug.says("kill -TERM 1 && echo asked", "asked\n")
 		if s := a.wait(); s.ExitCode != 143 {
 			t.Errorf("%v", s)

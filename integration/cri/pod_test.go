@@ -3,7 +3,6 @@ package cri
 import (
 	"bufio"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,8 +12,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
-
-	"github.com/sandlock/sandlock-runtime/integration/containerd"
 )
 
 func TestContainersOfAPodShareNetworkAndIPC(t *testing.T) {
@@ -76,59 +73,6 @@ func TestLogs(t *testing.T) {
 			if !strings.Contains(string(text), want) {
 				t.Errorf("no %q in %q", want, text)
 			}
-		}
-	})
-}
-
-// A pod's annotations reach its containers: what may be connected to, and what may not.
-func TestPodAnnotations(t *testing.T) {
-	servers := map[string]net.Listener{}
-	for _, port := range []string{"8080", "9090"} {
-		l, err := daemon.Listen("tcp", ":"+port)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		servers[port] = l
-		go func() {
-			for {
-				conn, err := l.Accept()
-				if err != nil {
-					return
-				}
-				fmt.Fprintf(conn, "this is %s\n", port)
-				conn.Close()
-			}
-		}()
-	}
-	try := func(c *container, port string) string {
-		out, _, _ := c.exec("nc -w 3 " + containerd.Bridge + " " + port + " 2>&1 </dev/null")
-		return out
-	}
-	for kind, change := range map[string]func(*cri.PodSandboxConfig){"": func(*cri.PodSandboxConfig) {}, ", a user namespace": withUserNamespace} {
-		for name, annotations := range map[string]map[string]string{
-			"no rule":                     nil,
-			"a rule":                      {"io.sandlock.network.allow": "tcp://" + containerd.Bridge + ":8080"},
-			"rules for several protocols": {"io.sandlock.network.allow": "tcp://" + containerd.Bridge + ":8080; udp://" + containerd.Bridge + ":53"},
-		} {
-			t.Run(name+kind, func(t *testing.T) {
-				c := runPod(t, handler, func(c *cri.PodSandboxConfig) { change(c); c.Annotations = annotations }).sleeper("c", nil)
-				if got := try(c, "8080"); got != "this is 8080\n" {
-					t.Errorf("allowed: %q", got)
-				}
-				denied := strings.Contains(try(c, "9090"), "Permission denied")
-				if denied != (annotations != nil) {
-					t.Errorf("port 9090 is denied: %v", denied)
-				}
-			})
-		}
-	}
-	t.Run("a typo", func(t *testing.T) {
-		config := podConfig(t)
-		config.Annotations = map[string]string{"io.sandlock.network.alow": "*"}
-		r, err := kube.RunPodSandbox(within(t), &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
-		if err == nil || !strings.Contains(err.Error(), "nearest is io.sandlock.network.allow") {
-			t.Errorf("%v, %v", r, err)
 		}
 	})
 }
@@ -222,6 +166,36 @@ func TestStopWithGracePeriod(t *testing.T) {
 		}
 		if s := deaf.wait(); s.ExitCode != 137 {
 			t.Errorf("killed: %v", s)
+		}
+	})
+}
+
+// The signal that the pod's author or the image names for a stop.
+func TestStopSignal(t *testing.T) {
+	everyPod(t, func(t *testing.T, run podMaker) {
+		c := run(t, nil).create("c", func(c *cri.ContainerConfig) { c.StopSignal = cri.Signal_SIGNAL_SIGUSR1 }, "/bin/sh", "-c",
+			"trap 'exit 9' USR1; trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done").start()
+		waitForText(t, c.log, "ready")
+		if _, err := kube.StopContainer(within(t), &cri.StopContainerRequest{ContainerId: c.id, Timeout: 20}); err != nil {
+			t.Fatal(err)
+		}
+		if s := c.wait(); s.ExitCode != 9 {
+			t.Errorf("%v", s)
+		}
+	})
+}
+
+// Pods that come and go at the same time do not get in each other's way.
+func TestManyPodsAtOnce(t *testing.T) {
+	everyPod(t, func(t *testing.T, run podMaker) {
+		for i := range 6 {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				p := run(t, nil)
+				a, b := p.sleeper("a", nil), p.sleeper("b", nil)
+				a.says("echo $HOSTNAME > /dev/shm/x && echo written", "written\n")
+				b.says("cat /dev/shm/x", "pod\n")
+			})
 		}
 	})
 }

@@ -56,7 +56,7 @@ func TestSupplementalGroupsPolicy(t *testing.T) {
 func TestStats(t *testing.T) {
 	everyPod(t, func(t *testing.T, run podMaker) {
 		const filled = 24 << 20
-		p := run(t, func(c *cri.PodSandboxConfig) { c.Linux.CgroupParent += fmt.Sprint("/stats-", c.Metadata.Attempt) })
+		p := run(t, nil)
 		idle := p.sleeper("idle", nil)
 		busy := p.sleeper("busy", nil)
 		busy.says(fmt.Sprintf("head -c %d /dev/zero > /dev/shm/x; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo done", filled), "done\n")

@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,7 +88,7 @@ func TestVolumesOfAPodWithUserNamespace(t *testing.T) {
 			}
 		}
 		mount := func(to string, readOnly bool, propagation cri.MountPropagation) *cri.Mount {
-			return &cri.Mount{HostPath: dir, ContainerPath: to, Readonly: readOnly, Propagation: propagation, UidMappings: mappings(), GidMappings: mappings()}
+			return &cri.Mount{HostPath: dir, ContainerPath: to, Readonly: readOnly, Propagation: propagation}
 		}
 		c := runPod(t, handler, withUserNamespace).sleeper("c", func(c *cri.ContainerConfig) {
 			c.Linux.SecurityContext.Capabilities = &cri.Capability{AddCapabilities: []string{"SYS_ADMIN"}}
@@ -96,7 +97,7 @@ func TestVolumesOfAPodWithUserNamespace(t *testing.T) {
 				mount("/read", true, cri.MountPropagation_PROPAGATION_PRIVATE),
 				mount("/slave", false, cri.MountPropagation_PROPAGATION_HOST_TO_CONTAINER),
 				mount("/shared", false, cri.MountPropagation_PROPAGATION_BIDIRECTIONAL),
-				{HostPath: dir, ContainerPath: "/unmapped"},
+				{HostPath: dir, ContainerPath: "/unmapped", UidMappings: []*cri.IDMapping{}},
 			}
 		})
 		for _, at := range []string{"/private", "/read", "/slave", "/shared"} {
@@ -175,16 +176,39 @@ func TestFilesOfAPod(t *testing.T) {
 	})
 }
 
+// An emptyDir in memory, shared by two containers of different users.
+func TestVolumeInMemory(t *testing.T) {
+	everyPod(t, func(t *testing.T, run podMaker) {
+		dir := sharedDir(t)
+		mountInside(t, dir)
+		inner := filepath.Join(dir, "inner")
+		if err := os.Chmod(inner, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		p := run(t, nil)
+		as := func(uid int64) *container {
+			return p.sleeper(fmt.Sprint("as-", uid), func(c *cri.ContainerConfig) {
+				s := c.Linux.SecurityContext
+				s.RunAsUser, s.RunAsGroup = &cri.Int64Value{Value: uid}, &cri.Int64Value{Value: 2000}
+				c.Mounts = []*cri.Mount{{HostPath: inner, ContainerPath: "/cache"}}
+			})
+		}
+		as(1000).says("echo text > /cache/made && stat -c %u /cache/made /cache/new", "1000\n0\n")
+		as(1001).says("cat /cache/made; stat -c %u /cache/made; echo 2>/dev/null >> /cache/made || echo refused", "text\n1000\nrefused\n")
+		if got := owners(t, filepath.Join(inner, "made")); got != "1000 2000" {
+			t.Errorf("the file belongs to %s on the node", got)
+		}
+	})
+}
+
 // An image as a volume, and a directory of it.
 func TestImageVolumes(t *testing.T) {
 	everyPod(t, func(t *testing.T, run podMaker) {
 		c := run(t, nil).sleeper("c", func(c *cri.ContainerConfig) {
-			m := &cri.Mount{Image: &cri.ImageSpec{Image: image}, ContainerPath: "/image", Readonly: true}
-			if c.Linux.SecurityContext.NamespaceOptions.UsernsOptions != nil {
-				m.UidMappings, m.GidMappings = mappings(), mappings()
+			c.Mounts = []*cri.Mount{
+				{Image: &cri.ImageSpec{Image: image}, ContainerPath: "/image", Readonly: true},
+				{Image: &cri.ImageSpec{Image: image}, ContainerPath: "/part", Readonly: true, ImageSubPath: "var/www"},
 			}
-			part := &cri.Mount{Image: m.Image, ContainerPath: "/part", Readonly: true, ImageSubPath: "var/www", UidMappings: m.UidMappings, GidMappings: m.GidMappings}
-			c.Mounts = []*cri.Mount{m, part}
 		})
 		c.says("cat /image/etc/group | head -n 1; stat -c '%u %g' /image/bin /image/home/user; cat /part/index.html; touch /image/x 2>/dev/null || echo refused", "root:x:0:\n0 0\n1000 1000\nserved by busybox\nrefused\n")
 	})
