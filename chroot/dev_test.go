@@ -2,6 +2,7 @@ package chroot
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -38,11 +39,29 @@ func TestDevicesOfSpec(t *testing.T) {
 	}
 	b.want("stat -c '%n %t:%T %a %u %g %F' /dev/net/tun /dev/disk /run/pipe /dev/null",
 		"/dev/net/tun a:c8 640 9 9 character special file\n/dev/disk 7:0 666 0 0 block special file\n/run/pipe 0:0 640 0 0 fifo\n/dev/null 1:3 640 0 0 character special file")
-	// In a user namespace the host's node is bound, and must be there.
-	b = newBox(t)
+}
+
+// In a user namespace, where nobody makes nodes, those of the host are bound that are the same device by the same name; others are made on the host. What else has
+// the name there does not get in.
+func TestDevicesOfSpecInAUserNamespace(t *testing.T) {
+	b := newBox(t)
 	b.inUserNamespace()
-	b.request.Spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/no-such-device", Type: "c", Major: 1, Minor: 3}}
-	b.refused("device /dev/no-such-device: no such file or directory")
+	ids := []specs.LinuxIDMapping{{HostID: hostIDs, Size: 10}}
+	b.request.Spec.Linux.UIDMappings, b.request.Spec.Linux.GIDMappings = ids, ids
+	mode, id := os.FileMode(0o640), uint32(9)
+	file, other := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "other")
+	b.must(os.WriteFile(file, []byte("the host's"), 0o666))
+	b.must(unix.Mknod(other, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 7))))
+	for _, name := range []string{"/dev/mine", file, other} {
+		b.request.Spec.Linux.Devices = append(b.request.Spec.Linux.Devices, specs.LinuxDevice{Path: name, Type: "c", Major: 1, Minor: 5, FileMode: &mode, UID: &id, GID: &id})
+	}
+	b.request.Spec.Linux.Devices = append(b.request.Spec.Linux.Devices, specs.LinuxDevice{Path: "/dev/null", Type: "c", Major: 1, Minor: 3, FileMode: &mode})
+	const made = "character special file 1:5 640 9 9 "
+	b.want("for f in /dev/mine "+file+" "+other+"; do stat -c '%F %t:%T %a %u %g' $f | tr '\\n' ' '; head -c 2 $f | tr '\\0' 0; echo; done; stat -c '%t:%T %a' /dev/null",
+		made+"00\n"+made+"00\n"+made+"00\n1:3 666")
+	if text, err := os.ReadFile(file); err != nil || string(text) != "the host's" {
+		t.Errorf("%q, %v", text, err)
+	}
 }
 
 // What the image has in /dev stays where the spec mounts nothing there, but for /dev/ptmx.

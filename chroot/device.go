@@ -54,6 +54,9 @@ func (m *Map) addDevices(r MapRequest) error {
 	for i := range m.Devices {
 		d := &m.Devices[i]
 		d.Bind = (r.UserNamespace || r.BindDevices) && d.Type != "p"
+		if d.Bind && d.Asked {
+			d.HostUID, d.HostGID = r.ownerOnHost(d.UID, d.GID)
+		}
 	}
 	m.Links = append(m.Links, defaultLinks[:]...)
 	if r.KernelCore {
@@ -88,6 +91,19 @@ func newDevice(d specs.LinuxDevice) (Device, error) {
 		device.GID = *d.GID
 	}
 	return device, nil
+}
+
+// ownerOnHost is what a container's user and group are on the host; root where they have nobody there.
+func (r MapRequest) ownerOnHost(uid, gid uint32) (uint32, uint32) {
+	if !r.UserNamespace || r.Spec.Linux == nil {
+		return uid, gid
+	}
+	u, noUser := hostID(r.Spec.Linux.UIDMappings, strconv.FormatUint(uint64(uid), 10))
+	g, noGroup := hostID(r.Spec.Linux.GIDMappings, strconv.FormatUint(uint64(gid), 10))
+	if noUser != nil || noGroup != nil {
+		return 0, 0
+	}
+	return u, g
 }
 
 // hostID is what a container's user or group id is on the host.

@@ -88,8 +88,11 @@ type Device struct {
 	GID   uint32 `json:"gid"`
 	// Asked tells that the spec lists the device.
 	Asked bool `json:"asked,omitempty"`
-	// Bind has the host's node of the same path mounted, for where mknod(2) is not permitted.
+	// Bind has a node of the host's mounted, for where mknod(2) is not permitted: that of the same path if it is the device, else one that is made for this.
 	Bind bool `json:"bind,omitempty"`
+	// HostUID and HostGID are UID and GID on the host, for a node that is made there.
+	HostUID uint32 `json:"hostUID,omitempty"`
+	HostGID uint32 `json:"hostGID,omitempty"`
 }
 
 // Link is a symbolic link.

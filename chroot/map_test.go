@@ -205,13 +205,14 @@ func TestDevices(t *testing.T) {
 		{Path: "/dev/disk", Type: "b", Major: 8, Minor: 1, FileMode: &mode, GID: &owner},
 		{Path: "/dev/pipe", Type: "p"},
 	}}}
+	spec.Linux.UIDMappings, spec.Linux.GIDMappings = []specs.LinuxIDMapping{{HostID: 1000, Size: 8}}, []specs.LinuxIDMapping{{HostID: 2000, Size: 8}}
 	m, err := NewMap(MapRequest{Spec: spec, RootFS: "/r", UserNamespace: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Device{
-		{Path: "/dev/null", Type: "c", Major: 1, Minor: 3, Mode: 0o666, UID: 7, Asked: true, Bind: true},
-		{Path: "/dev/disk", Type: "b", Major: 8, Minor: 1, Mode: 0o600, GID: 7, Asked: true, Bind: true},
+		{Path: "/dev/null", Type: "c", Major: 1, Minor: 3, Mode: 0o666, UID: 7, Asked: true, Bind: true, HostUID: 1007, HostGID: 2000},
+		{Path: "/dev/disk", Type: "b", Major: 8, Minor: 1, Mode: 0o600, GID: 7, Asked: true, Bind: true, HostUID: 1000, HostGID: 2007},
 		{Path: "/dev/pipe", Type: "p", Mode: 0o666, Asked: true},
 	}
 	if len(m.Devices) != 8 || !reflect.DeepEqual(m.Devices[5:], want) {

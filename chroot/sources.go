@@ -302,16 +302,6 @@ func (s *Sources) locate(destination string) error {
 	return nil
 }
 
-func (s *Sources) openDevice(d Device) error {
-	fd := -1
-	var err error
-	if d.Bind {
-		fd, err = s.hold(cloneTree(unix.AT_FDCWD, d.Path, false, false))
-	}
-	s.devices = append(s.devices, fd)
-	return err
-}
-
 // attributes are those that a fresh mount begins with.
 func (e Entry) attributes() Attributes {
 	a := e.Set | e.RecursiveSet

@@ -214,7 +214,7 @@ func TestImageVolumes(t *testing.T) {
 	})
 }
 
-// A device of the node's. In a user namespace it is the node's file, which is found by its name.
+// A device of the node's, by its own name and by one that is something else on the node.
 func TestDevices(t *testing.T) {
 	everyPod(t, func(t *testing.T, run podMaker) {
 		dir := t.TempDir()
@@ -233,4 +233,32 @@ func TestDevices(t *testing.T) {
 		})
 		c.says("stat -c %F:%t:%T "+zero+"; head -c 3 "+zero+" | wc -c; ls /dev/loop-control 2>/dev/null || echo no other", "character special file:1:5\n3\nno other\n")
 	})
+}
+
+// A device by a name that it does not have on the node, where the name is nothing, a file or another device. In a user namespace runc mounts whatever
+// the node has by that name.
+func TestDevicesByAnotherName(t *testing.T) {
+	for kind, change := range map[string]func(*cri.PodSandboxConfig){"": func(*cri.PodSandboxConfig) {}, "with a user namespace": withUserNamespace} {
+		t.Run(kind, func(t *testing.T) {
+			dir := t.TempDir()
+			file, other := filepath.Join(dir, "file"), filepath.Join(dir, "other")
+			if err := os.WriteFile(file, []byte("the node's"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Mknod(other, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 7))); err != nil {
+				t.Fatal(err)
+			}
+			c := runPod(t, handler, change).sleeper("c", func(c *cri.ContainerConfig) {
+				for _, name := range []string{"/dev/mine", file, other} {
+					c.Devices = append(c.Devices, &cri.Device{HostPath: "/dev/zero", ContainerPath: name, Permissions: "rw"})
+				}
+			})
+			for _, name := range []string{"/dev/mine", file, other} {
+				c.says("stat -c '%F:%t:%T %u %g' "+name+"; head -c 3 "+name+" | tr '\\0' 0; echo x > "+name+" && echo written", "character special file:1:5 0 0\n000written\n")
+			}
+			if got := readText(t, file); got != "the node's" {
+				t.Errorf("the node's file has %q", got)
+			}
+		})
+	}
 }
