@@ -125,7 +125,11 @@ func runPod(t *testing.T, handler string, change func(*cri.PodSandboxConfig)) *p
 	}
 	response, err := kube.RunPodSandbox(within(t), &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
 	if err != nil {
-		t.Fatalf("%v\n%s", err, daemon.LogTail(5))
+		t.Errorf("%v\n%s", err, daemon.LogTail(5))
+		if err := removeGroups(config.Linux.CgroupParent); err != nil {
+			t.Error(err)
+		}
+		t.FailNow()
 	}
 	p := &pod{t, response.PodSandboxId, config, []string{response.PodSandboxId}}
 	t.Cleanup(func() {

@@ -111,14 +111,33 @@ func TestCheckpointIsRefused(t *testing.T) {
 	c.says("echo alive", "alive\n")
 }
 
+// listen receives all events until ctx ends. containerd stops for a listener that does not keep up, and tells a new one what happened in the last minutes.
+func listen(ctx context.Context, t *testing.T) <-chan *cri.ContainerEventResponse {
+	t.Helper()
+	events, err := kube.GetContainerEvents(ctx, &cri.GetEventsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const enough = 10000
+	heard := make(chan *cri.ContainerEventResponse, enough)
+	go func() {
+		defer close(heard)
+		for {
+			e, err := events.Recv()
+			if err != nil {
+				return
+			}
+			heard <- e
+		}
+	}()
+	return heard
+}
+
 func TestContainerEvents(t *testing.T) {
 	each(t, func(t *testing.T, handler string) {
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
-		events, err := kube.GetContainerEvents(ctx, &cri.GetEventsRequest{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		heard := listen(ctx, t)
 		p := runPod(t, handler, nil)
 		c := p.create("c", nil, "/bin/true").start()
 		c.wait()
@@ -126,13 +145,12 @@ func TestContainerEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		var seen []string
-		for !strings.Contains(strings.Join(seen, " "), "DELETED") {
-			e, err := events.Recv()
-			if err != nil {
-				t.Fatalf("%v; so far %v", err, seen)
-			}
+		for e := range heard {
 			if e.ContainerId == c.id {
 				seen = append(seen, strings.TrimSuffix(strings.TrimPrefix(e.ContainerEventType.String(), "CONTAINER_"), "_EVENT"))
+			}
+			if e.ContainerId == c.id && e.ContainerEventType == cri.ContainerEventType_CONTAINER_DELETED_EVENT {
+				break
 			}
 		}
 		if got, want := strings.Join(seen, " "), "CREATED STARTED STOPPED DELETED"; got != want {
