@@ -153,6 +153,22 @@ func TestPolicyHoldsForExec(t *testing.T) {
 	}
 }
 
+// A further process gets no capability that the first one is refused with.
+func TestPolicyHoldsForCapabilitiesOfExec(t *testing.T) {
+	r := newRuntime(t)
+	b := newBundle(t, "/bin/sleep", "1000")
+	b.annotate("io.sandlock.network.allow", "10.0.0.0/8:443")
+	c := r.start(t, b)
+	c.shell(t, "true", "--cap", "CAP_NET_ADMIN").refused(t, "io.sandlock.network.allow", "CAP_NET_ADMIN")
+	if res := c.shell(t, "grep CapEff /proc/self/status", "--cap", "CAP_SYS_TIME"); res.code != 0 || res.stdout != "CapEff:\t00000000aa0425fb\n" {
+		t.Errorf("another capability: %v", res)
+	}
+	free := r.start(t, newBundle(t, "/bin/sleep", "1000"))
+	if res := free.shell(t, "grep CapEff /proc/self/status", "--cap", "CAP_NET_ADMIN"); res.code != 0 || res.stdout != "CapEff:\t00000000a80435fb\n" {
+		t.Errorf("without rules: %v", res)
+	}
+}
+
 func TestPolicyDenialsAreLogged(t *testing.T) {
 	e, r := newEgress(t), newRuntime(t)
 	path := filepath.Join(shortTempDir(t), "runtime.log")

@@ -248,6 +248,43 @@ func TestOwnRootlessLife(t *testing.T) {
 	}
 }
 
+// Where nobody can have additional groups, whoever asks for one is told, and gets none of the process without.
+func TestOwnRootlessGroups(t *testing.T) {
+	u := newUser(t, false, "/bin/sleep", "100")
+	if res := u.runBundle(t, "--detach"); res.code != 0 {
+		t.Fatal(res)
+	}
+	process := func(groups ...uint32) string {
+		content, err := json.Marshal(specs.Process{Args: []string{"id", "-G"}, Cwd: "/", Env: []string{"PATH=/bin"}, User: specs.User{AdditionalGids: groups}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("process-%d.json", len(groups))
+		writeFile(t, u.home, name, string(content), 0o644)
+		return filepath.Join(u.home, name)
+	}
+	root := &ociRuntime{path: runtimePath, root: filepath.Join(u.home, "run", "sandlock")}
+	for name, call := range map[string]func(args ...string) result{
+		"user": func(args ...string) result { return u.run(t, append([]string{"exec"}, args...)...) },
+		"root": func(args ...string) result { return root.run(t, append([]string{"exec"}, args...)...) },
+	} {
+		if res := call(u.id, "id", "-u"); res.code != 0 || res.stdout != "0\n" {
+			t.Errorf("%s, without groups: %v", name, res)
+		}
+		res := call("--additional-gids", "7", u.id, "id", "-G")
+		if res.refused(t, "process.user.additionalGids", "/etc/subgid"); res.stdout != "" || res.code != 255 {
+			t.Errorf("%s: %v", name, res)
+		}
+	}
+	if res := u.run(t, "exec", "--process", process(), u.id); res.code != 0 {
+		t.Errorf("a process from a file: %v", res)
+	}
+	res := u.run(t, "exec", "--process", process(7), u.id)
+	if res.refused(t, "process.user.additionalGids"); res.stdout != "" {
+		t.Errorf("a process from a file: %v", res)
+	}
+}
+
 func TestOwnRootlessTerminal(t *testing.T) {
 	u := newUser(t, false, "/bin/sh", "-c", "tty; read line; echo got $line; exit 3")
 	u.spec.Process.Terminal = true

@@ -58,11 +58,15 @@ func (r *Runtime) Exec(id string, o ExecOptions) (exitCode int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := enterAbove(p, record.Init.PID); err != nil {
+	if err := enterAbove(record.Init.PID); err != nil {
 		return 0, err
 	}
 	home, err := homeInside(record.Init.PID, process.User.UID)
 	if err != nil {
+		return 0, err
+	}
+	joining := plan.NewProcess(process, home)
+	if err := p.CheckExec(joining, len(o.AdditionalGIDs) > 0 || os.Geteuid() != 0); err != nil {
 		return 0, err
 	}
 	e := &execution{runtime: r, options: o}
@@ -71,12 +75,12 @@ func (r *Runtime) Exec(id string, o ExecOptions) (exitCode int, err error) {
 		return 0, err
 	}
 	return e.run(monitor.JoinRequest{
-		Plan: p, Process: plan.NewProcess(process, home), InitPID: record.Init.PID, Init: init, Running: record.Started, Cgroup: group, Below: o.Cgroups, Monitor: client(dir),
+		Plan: p, Process: joining, InitPID: record.Init.PID, Init: init, Running: record.Started, Cgroup: group, Below: o.Cgroups, Monitor: client(dir),
 		PreserveFDs: o.PreserveFDs, FilterCache: r.filterCache(), Console: console,
 		State: specs.State{
 			Version: specs.Version, ID: record.ID, Status: specs.StateRunning, Pid: record.Init.PID, Bundle: record.Bundle, Annotations: record.Annotations,
 		},
-		Started: func(pid int) error { return writePidFile(o.PidFile, pid) },
+		Started: o.announce,
 	})
 }
 
@@ -131,12 +135,6 @@ func (e *execution) run(request monitor.JoinRequest) (int, error) {
 		return 0, err
 	}
 	defer pidfd.Close()
-	if e.options.PidfdSocket != "" {
-		if err := sendPidfd(e.options.PidfdSocket, pidfdOfExec, pidfd); err != nil {
-			e.kill(pidfd, pid)
-			return 0, err
-		}
-	}
 	if e.options.Detach {
 		return 0, nil
 	}
@@ -154,7 +152,12 @@ func (e *execution) run(request monitor.JoinRequest) (int, error) {
 	return exitCode(status), nil
 }
 
-func (e *execution) kill(pidfd *os.File, pid int) {
-	_ = unix.PidfdSendSignal(int(pidfd.Fd()), unix.SIGKILL, nil, 0) // it may have ended
-	_, _ = reap(pid)                                                // how it ended is of no interest
+// announce tells those who asked to be told of a process before it runs anything.
+func (o ExecOptions) announce(pid int, pidfd *os.File) error {
+	if o.PidfdSocket != "" {
+		if err := sendPidfd(o.PidfdSocket, pidfdOfExec, pidfd); err != nil {
+			return err
+		}
+	}
+	return writePidFile(o.PidFile, pid)
 }

@@ -3,6 +3,7 @@ package oci
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,7 +14,6 @@ import (
 
 	"github.com/sandlock/sandlock-runtime/oci/caller"
 	"github.com/sandlock/sandlock-runtime/oci/host"
-	"github.com/sandlock/sandlock-runtime/oci/plan"
 	"github.com/sandlock/sandlock-runtime/oci/userns"
 )
 
@@ -46,10 +46,33 @@ func Rootless(option string, systemdCgroup bool) (bool, error) {
 // privileged says whether this process may make mounts and namespaces where it is.
 func privileged() bool { return host.OwnCapabilities().Has(unix.CAP_SYS_ADMIN) }
 
-// enterOwn executes the program anew in a user namespace of its own where this process cannot make the container without. If there is nothing to do, or
-// nothing that can be done, it returns.
+// enterOwn executes the program anew in a user namespace where it is privileged, if this process cannot make the container without: one of its own, or where the container is to
+// join one, the one from which it can. If there is nothing to do, or nothing that can be done, it returns. A user namespace that this process is in by then is no longer one to
+// join.
 func enterOwn(p *caller.Process, spec *specs.Spec) error {
-	if privileged() || spec.Linux == nil || !newUserNamespace(spec.Linux) {
+	if spec.Linux == nil {
+		return nil
+	}
+	at := slices.IndexFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.UserNamespace })
+	if at < 0 {
+		return nil
+	}
+	path := spec.Linux.Namespaces[at].Path
+	switch {
+	case path != "":
+		same, err := userns.Own(path)
+		same = same && InUserNamespace() // the machine's own cannot be asked for
+		if same {
+			spec.Linux.Namespaces = slices.Delete(spec.Linux.Namespaces, at, at+1)
+		}
+		if err != nil || same || privileged() {
+			return nil // a path that is none is the plan's to tell
+		}
+		if err := enterEnclosing(p, path, true); err != nil {
+			return fmt.Errorf("linux.namespaces: the user namespace %s: %w", path, err)
+		}
+		return nil
+	case privileged():
 		return nil
 	}
 	own, err := userns.New(spec.Linux.UIDMappings, spec.Linux.GIDMappings)
@@ -60,25 +83,24 @@ func enterOwn(p *caller.Process, spec *specs.Spec) error {
 	return caller.Enter(p, own, true)
 }
 
-func newUserNamespace(l *specs.Linux) bool {
-	for _, ns := range l.Namespaces {
-		if ns.Type == specs.UserNamespace {
-			return ns.Path == ""
-		}
+// enterEnclosing executes the program anew in the user namespace from which containers in the one that path names are made and joined, unless it is there already.
+func enterEnclosing(p *caller.Process, path string, mounts bool) error {
+	enclosing, err := userns.Enclosing(path)
+	if err != nil || enclosing == nil {
+		return err
 	}
-	return false
+	defer enclosing.Close()
+	return caller.Enter(p, enclosing, mounts)
 }
 
-// enterAbove executes the program anew in the user namespace that a container's own was made in, where this process has no privilege to join the container from. If
-// there is nothing to do, it returns.
-func enterAbove(p *plan.Plan, init int) error {
-	if privileged() || !p.Namespaces.New(specs.UserNamespace) {
+// enterAbove executes the program anew in the user namespace that a container is joined from, where this process has no privilege to do that. If there is nothing to do, it
+// returns.
+func enterAbove(init int) error {
+	if privileged() {
 		return nil
 	}
-	above, err := userns.Parent(init)
-	if err != nil {
-		return fmt.Errorf("the user namespace above the container's: %w", err)
+	if err := enterEnclosing(nil, "/proc/"+strconv.Itoa(init)+"/ns/user", false); err != nil {
+		return fmt.Errorf("the container's user namespace: %w", err)
 	}
-	defer above.Close()
-	return caller.Enter(nil, above, false)
+	return nil
 }

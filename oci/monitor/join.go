@@ -37,8 +37,8 @@ type JoinRequest struct {
 	Streams []*os.File
 	// Console takes the master of the process's terminal, where it has one.
 	Console func(master *os.File) error
-	// Started is called when the process is there and has not run its program yet; an error ends it.
-	Started func(pid int) error
+	// Started is called when the process is there and has not run its program yet; an error ends it. The pidfd stays the caller's of Join.
+	Started func(pid int, pidfd *os.File) error
 }
 
 // Join makes the process and lets it run its program. The process is the caller's child; the pidfd is the caller's to close. On error nothing is left.
@@ -134,7 +134,7 @@ func (r JoinRequest) parked(child *launch.Child, l *plan.Launch) error {
 	if r.Started == nil {
 		return nil
 	}
-	return r.Started(child.PID)
+	return r.Started(child.PID, child.PIDFD)
 }
 
 // hold opens and compiles all that the launch program refers to.

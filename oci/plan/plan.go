@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -95,7 +94,7 @@ func New(r Request) (*Plan, error) {
 	}
 	p.DenySetgroups = r.Host.SetgroupsDenied || r.Host.EUID != 0 && !r.Host.Capabilities.Has(unix.CAP_SETGID)
 	if p.DenySetgroups && r.Host.EUID != 0 && len(p.Process.Groups) > 0 {
-		return nil, errors.New("process.user.additionalGids: an ordinary user cannot give a container additional groups without a range in /etc/subgid")
+		return nil, errNoGroups
 	}
 	p.MemoryPolicy, p.NetDevices = spec.Linux.MemoryPolicy, spec.Linux.NetDevices
 	if spec.Linux.Personality != nil {

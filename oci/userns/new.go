@@ -65,17 +65,3 @@ func mapRanges(pid int, kind string, spans []span) error {
 	}
 	return nil
 }
-
-// Parent is the user namespace above that of the process pid.
-func Parent(pid int) (*os.File, error) {
-	own, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
-	if err != nil {
-		return nil, err
-	}
-	defer own.Close()
-	fd, err := unix.IoctlRetInt(int(own.Fd()), unix.NS_GET_PARENT)
-	if err != nil {
-		return nil, fmt.Errorf("ioctl(NS_GET_PARENT): %w", err)
-	}
-	return os.NewFile(uintptr(fd), "user namespace"), nil
-}
