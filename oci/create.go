@@ -185,7 +185,7 @@ func (c *container) makeCgroup() (*cgroup.Entrance, error) {
 		return nil, err
 	}
 	c.record = state.Record{
-		ID: c.dir.ID(), OCIVersion: spec.Version, Bundle: c.bundle.Path, Rootfs: c.bundle.RootFS, Annotations: spec.Annotations,
+		ID: c.dir.ID(), Bundle: c.bundle.Path, Rootfs: c.bundle.RootFS, Annotations: spec.Annotations,
 		Created: time.Now().UTC(), Monitor: self, CgroupPaths: c.cgroup.Paths(),
 	}
 	if c.record.BootID, err = state.BootID(); err != nil {

@@ -51,7 +51,7 @@ func newFake(t *testing.T, r *Runtime, id string, change func(*state.Record)) *f
 		t.Fatal(err)
 	}
 	f.record = state.Record{
-		ID: id, OCIVersion: specs.Version, Bundle: "/bundle", Rootfs: "/bundle/rootfs", Created: time.Date(2024, 5, 6, 7, 8, 9, 10, time.UTC),
+		ID: id, Bundle: "/bundle", Rootfs: "/bundle/rootfs", Created: time.Date(2024, 5, 6, 7, 8, 9, 10, time.UTC),
 		Annotations: map[string]string{"a": "b"}, BootID: boot, Init: init,
 		Namespaces: map[specs.LinuxNamespaceType]string{specs.PIDNamespace: "/proc/" + strconv.Itoa(init.PID) + "/ns/pid"},
 	}

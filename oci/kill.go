@@ -14,7 +14,7 @@ import (
 
 // Kill sends a signal to the container's first process. In a container without a PID namespace of its own, SIGKILL goes to all
 // processes, and so does every signal with all set; where there is such a namespace, the death of the first process is the death of
-// all. SIGKILL ends a paused container too.
+// all. SIGKILL ends a paused container too. A container that waits to be started is ended by what ends programs without handlers, as with runc.
 //
 // The error is [ErrNotRunning] when the first process has ended; with all set that is none.
 func (r *Runtime) Kill(id string, signal unix.Signal, all bool) error {
@@ -34,7 +34,11 @@ func (r *Runtime) Kill(id string, signal unix.Signal, all bool) error {
 			return err
 		}
 	}
-	err = signalInit(record, status, signal)
+	sent := signal
+	if !record.Started && ownPIDNamespace(record) && endsWaiting(signal) {
+		sent = unix.SIGKILL
+	}
+	err = signalInit(record, status, sent)
 	if errors.Is(err, ErrNotRunning) && all {
 		return nil
 	}
@@ -46,6 +50,16 @@ func (r *Runtime) Kill(id string, signal unix.Signal, all bool) error {
 		return group.Thaw()
 	}
 	return nil
+}
+
+// endsWaiting says whether a signal ends a process that waits to be started. The process has no handlers yet, and the kernel keeps from the first process of a PID
+// namespace all signals that it has no handler for, see pid_namespaces(7). With runc it is a Go program that waits, which these end.
+func endsWaiting(signal unix.Signal) bool {
+	switch signal {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGTERM:
+		return true
+	}
+	return false
 }
 
 // signalInit sends a signal to the container's first process, and never to another one that has its number by now.

@@ -99,6 +99,28 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// What waits to be started as the first process of its PID namespace cannot be ended by anything but SIGKILL, so that is what it gets for the signals that end
+// a program without handlers. Others are sent as they are.
+func TestKillOfACreatedContainer(t *testing.T) {
+	for signal, want := range map[unix.Signal]string{
+		unix.SIGHUP: "signal: killed", unix.SIGINT: "signal: killed", unix.SIGQUIT: "signal: killed", unix.SIGABRT: "signal: killed", unix.SIGTERM: "signal: killed",
+		unix.SIGKILL: "signal: killed", unix.SIGUSR1: "signal: user defined signal 1",
+	} {
+		r := newTestRuntime(t)
+		f := newFake(t, r, "c", nil)
+		if err := os.Remove(filepath.Join(f.dir.Path(), "started")); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Kill("c", signal, false); err != nil {
+			t.Fatal(err)
+		}
+		_ = f.cmd.Wait() // it was killed
+		if got := f.cmd.ProcessState.String(); got != want {
+			t.Errorf("%v: it ended with %s, want %s", signal, got, want)
+		}
+	}
+}
+
 func TestKillOfAZombie(t *testing.T) {
 	r := newTestRuntime(t)
 	newFake(t, r, "c", nil).end(t)

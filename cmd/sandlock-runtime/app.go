@@ -169,7 +169,7 @@ func noVerb(c *cli.Context) error {
 	if c.NArg() == 0 {
 		return cli.ShowAppHelp(c)
 	}
-	return fmt.Errorf("unknown command %q: see %s --help", c.Args().First(), name)
+	return &exit{exitUnknownVerb, fmt.Errorf("unknown command %q: see %s --help", c.Args().First(), name)}
 }
 
 // usageError leaves the help out, so that an error is one line.

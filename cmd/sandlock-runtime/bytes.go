@@ -14,7 +14,7 @@ func parseBytes(text string) (int64, error) {
 		return -1, nil
 	}
 	digits := strings.TrimRight(text, "bBiIkKmMgGtTpP ")
-	shift, err := unitShift(strings.ToLower(strings.TrimSpace(text[len(digits):])))
+	shift, err := unitShift(strings.ToLower(strings.TrimPrefix(text[len(digits):], " ")))
 	if err != nil {
 		return 0, err
 	}

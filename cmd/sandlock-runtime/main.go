@@ -1,7 +1,7 @@
 // Sandlock-runtime is the command: it turns a command line into one call of package oci, and its outcome into an exit code.
 //
 // Flags, output and exit codes are those of runc 1.5, so that whatever drives runc can drive it. An error is one line on stderr and, with
-// --log, one entry in the log. The exit code is 0, or 1 after an error; run and exec exit like the process that they ran,
+// --log, one entry in the log. The exit code is 0, or 1 after an error, 3 for a verb that there is not; run and exec exit like the process that they ran,
 // and exec with 255 if that could not be run.
 package main
 
@@ -23,6 +23,7 @@ const name = "sandlock-runtime"
 // Exit codes of errors.
 const (
 	exitFailure     = 1
+	exitUnknownVerb = 3   // as runc's parser has it
 	exitExecFailure = 255 // exec: its process could not be run
 )
 

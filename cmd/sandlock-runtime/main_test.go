@@ -55,7 +55,7 @@ func TestErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{"frobnicate x", 1, `unknown command \"frobnicate\"`},
+		{"frobnicate x", 3, `unknown command \"frobnicate\"`},
 		{"--frobnicate state x", 1, "flag provided but not defined: -frobnicate"},
 		{"state --frobnicate x", 1, "flag provided but not defined: -frobnicate"},
 		{"state", 1, `\"state\" requires exactly 1 argument(s)`},
@@ -79,6 +79,8 @@ func TestErrors(t *testing.T) {
 		{"update --cpu-quota 1.5 nobody", 1, `invalid value for cpu-quota: \"1.5\": invalid syntax`},
 		{"update --resources /nowhere nobody", 1, "--resources: open /nowhere: no such file or directory"},
 		{"update --l3-cache-schema x nobody", 1, "Intel RDT is not supported"},
+		{"update --resources /dev/null --mem-bw-schema x nobody", 1, "Intel RDT is not supported"},
+		{"update --kernel-memory much nobody", 1, `invalid value for kernel-memory: \"much\"`},
 		{"delete nobody", 1, "container does not exist"},
 		{"list --format xml", 1, "invalid format option"},
 		{"list x", 1, `\"list\" requires exactly 0 argument(s)`},

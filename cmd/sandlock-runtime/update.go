@@ -44,6 +44,11 @@ other flags are ignored.`,
 			if err := count(c, 1, 1); err != nil {
 				return err
 			}
+			for _, flag := range []string{"l3-cache-schema", "mem-bw-schema"} {
+				if c.String(flag) != "" {
+					return fmt.Errorf("--%s: Intel RDT is not supported", flag)
+				}
+			}
 			var resources specs.LinuxResources
 			var err error
 			if file := c.String("resources"); file != "" {
@@ -83,13 +88,12 @@ func (p *program) readResources(file string) (r specs.LinuxResources, err error)
 // resourcesOf makes resources of the individual flags. What was not given is nil or empty.
 func (p *program) resourcesOf(c *cli.Context) (specs.LinuxResources, error) {
 	var r specs.LinuxResources
-	for _, flag := range []string{"l3-cache-schema", "mem-bw-schema"} {
-		if c.String(flag) != "" {
-			return r, fmt.Errorf("--%s: Intel RDT is not supported", flag)
-		}
-	}
 	for _, flag := range []string{"kernel-memory", "kernel-memory-tcp"} {
-		if c.String(flag) != "" {
+		var ignored *int64
+		if err := number(c, flag, &ignored, parseBytes); err != nil {
+			return r, err
+		}
+		if ignored != nil {
 			p.runtime.Log.Warnf("--%s is ignored: the kernel has no such limit any more", flag)
 		}
 	}

@@ -51,7 +51,7 @@ func TestParseBytes(t *testing.T) {
 			t.Errorf("%s: %d, %v; want %d", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "m", "-2", "-1m", "much", "1x", "1mm", "1e3", "0x10", "1_000", "Inf", "NaN", "9223372036854775807k", "1i", "m5", "5 5"} {
+	for _, text := range []string{"", "m", "-2", "-1m", "much", "1x", "1mm", "1e3", "0x10", "1_000", "Inf", "NaN", "9223372036854775807k", "1i", "m5", "5 5", "64  m", "64m ", " 64"} {
 		if got, err := parseBytes(text); err == nil {
 			t.Errorf("%q: accepted as %d", text, got)
 		}

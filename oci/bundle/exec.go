@@ -29,8 +29,7 @@ type ExecOptions struct {
 //
 // Capabilities go into the bounding, effective and permitted sets, and into the
 // ambient one where the container has inheritable capabilities. A container
-// process without capabilities in its spec is not restricted, so there is
-// nothing to add to.
+// process without capabilities in its spec has none, and they are the first.
 func ExecProcess(base *specs.Process, options ExecOptions) (process *specs.Process, warnings []string, err error) {
 	p := *base
 	p.Args = options.Args
@@ -60,7 +59,11 @@ func ExecProcess(base *specs.Process, options ExecOptions) (process *specs.Proce
 		}
 		p.User.AdditionalGids = append(p.User.AdditionalGids, uint32(gid))
 	}
-	if sets := base.Capabilities; sets != nil && len(options.Caps) > 0 {
+	if len(options.Caps) > 0 {
+		sets := base.Capabilities
+		if sets == nil {
+			sets = new(specs.LinuxCapabilities)
+		}
 		p.Capabilities = &specs.LinuxCapabilities{
 			Bounding:    slices.Concat(sets.Bounding, options.Caps),
 			Effective:   slices.Concat(sets.Effective, options.Caps),

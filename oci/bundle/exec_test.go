@@ -65,8 +65,12 @@ func TestExecProcessAmbient(t *testing.T) {
 	}
 	base.Capabilities = nil
 	got, _, err = ExecProcess(base, ExecOptions{Args: []string{"ls"}, Caps: []string{"CAP_CHOWN"}})
-	if err != nil || got.Capabilities != nil {
-		t.Errorf("unrestricted process got sets %+v, %v", got.Capabilities, err)
+	only := []string{"CAP_CHOWN"}
+	if want := (&specs.LinuxCapabilities{Bounding: only, Effective: only, Permitted: only}); err != nil || !reflect.DeepEqual(got.Capabilities, want) {
+		t.Errorf("a process without capabilities got sets %+v, %v", got.Capabilities, err)
+	}
+	if got, _, err = ExecProcess(base, ExecOptions{Args: []string{"ls"}}); err != nil || got.Capabilities != nil {
+		t.Errorf("without --cap: %+v, %v", got.Capabilities, err)
 	}
 }
 

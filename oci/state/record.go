@@ -35,9 +35,8 @@ var ErrNoRecord = fmt.Errorf("%w: it is half made", ErrNotExist)
 type Record struct {
 	Version     int               `json:"version"`
 	ID          string            `json:"id"`
-	OCIVersion  string            `json:"ociVersion"` // of the spec
-	Bundle      string            `json:"bundle"`     // absolute
-	Rootfs      string            `json:"rootfs"`     // absolute
+	Bundle      string            `json:"bundle"` // absolute
+	Rootfs      string            `json:"rootfs"` // absolute
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Created     time.Time         `json:"created"` // UTC
 

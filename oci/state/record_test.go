@@ -18,7 +18,7 @@ import (
 
 func record() *Record {
 	return &Record{
-		Version: version, ID: "c", OCIVersion: "1.2.0", Bundle: "/b", Rootfs: "/b/rootfs",
+		Version: version, ID: "c", Bundle: "/b", Rootfs: "/b/rootfs",
 		Annotations: map[string]string{"k": "v"},
 		Created:     time.Date(2025, 1, 2, 3, 4, 5, 6, time.UTC),
 		BootID:      "boot", Init: Process{PID: 10, StartTime: 100}, Monitor: Process{PID: 20, StartTime: 200},

@@ -15,7 +15,7 @@ import (
 
 // View is a container as the verbs state and list print it. The JSON is runc's, to the order of fields.
 type View struct {
-	OCIVersion  string               `json:"ociVersion"`
+	OCIVersion  string               `json:"ociVersion"` // that the state is of, whatever the spec's
 	ID          string               `json:"id"`
 	PID         int                  `json:"pid"` // of init; 0 when it has ended
 	Status      specs.ContainerState `json:"status"`
@@ -29,7 +29,7 @@ type View struct {
 // NewView makes the view of a container with the given status.
 func NewView(r *Record, status specs.ContainerState) View {
 	v := View{
-		OCIVersion:  r.OCIVersion,
+		OCIVersion:  specs.Version,
 		ID:          r.ID,
 		Status:      status,
 		Bundle:      r.Bundle,

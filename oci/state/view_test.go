@@ -21,7 +21,7 @@ func TestViews(t *testing.T) {
 		want  string
 	}{
 		{"state", func(b *bytes.Buffer) error { return WriteState(b, plain) }, `{
-  "ociVersion": "1.2.0",
+  "ociVersion": "1.3.0",
   "id": "c",
   "pid": 10,
   "status": "running",
@@ -38,7 +38,7 @@ func TestViews(t *testing.T) {
 			"c                        10          running     /b          2025-01-02T03:04:05.000000006Z   root\n" +
 			"longer-than-the-others   0           stopped     /b          2025-01-02T03:04:05.000000006Z   #4711\n"},
 		{"empty table", func(b *bytes.Buffer) error { return WriteTable(b, nil) }, "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n"},
-		{"json", func(b *bytes.Buffer) error { return WriteJSON(b, both[1:]) }, `[{"ociVersion":"1.2.0","id":"longer-than-the-others","pid":0,"status":"stopped","bundle":"/b","rootfs":"/b/rootfs","created":"2025-01-02T03:04:05.000000006Z","owner":"#4711"}]` + "\n"},
+		{"json", func(b *bytes.Buffer) error { return WriteJSON(b, both[1:]) }, `[{"ociVersion":"1.3.0","id":"longer-than-the-others","pid":0,"status":"stopped","bundle":"/b","rootfs":"/b/rootfs","created":"2025-01-02T03:04:05.000000006Z","owner":"#4711"}]` + "\n"},
 		{"empty json", func(b *bytes.Buffer) error { return WriteJSON(b, nil) }, "null\n"},
 		{"quiet", func(b *bytes.Buffer) error { return WriteIDs(b, both) }, "c\nlonger-than-the-others\n"},
 	} {
