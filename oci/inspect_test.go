@@ -170,3 +170,13 @@ func TestInspectWithoutDocuments(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// A quota is in force without a period of its own.
+func TestInspectTextOfAQuotaAlone(t *testing.T) {
+	quota := int64(20000)
+	var s sections
+	s.limits(&plan.Plan{Resources: &specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: &quota}}})
+	if text := s.text.String(); !strings.Contains(text, "20000 µs in 100000 µs") {
+		t.Errorf("%q", text)
+	}
+}

@@ -224,6 +224,9 @@ func capabilityText(set uint64) string {
 	return strings.Join(list, ", ")
 }
 
+// defaultPeriod is the kernel's period of a CPU quota, in microseconds, see Documentation/scheduler/sched-bwc.rst.
+const defaultPeriod = 100000
+
 func (s *sections) limits(p *plan.Plan) {
 	r, err := p.InForce()
 	if err != nil {
@@ -242,8 +245,12 @@ func (s *sections) limits(p *plan.Plan) {
 		rows = limit(rows, "tasks", p.Limit, "")
 	}
 	if c := r.CPU; c != nil {
-		if c.Quota != nil && *c.Quota > 0 && c.Period != nil && *c.Period > 0 {
-			rows = append(rows, []string{"CPU", fmt.Sprintf("%d µs in %d µs", *c.Quota, *c.Period)})
+		if c.Quota != nil && *c.Quota > 0 {
+			period := uint64(defaultPeriod)
+			if c.Period != nil && *c.Period > 0 {
+				period = *c.Period
+			}
+			rows = append(rows, []string{"CPU", fmt.Sprintf("%d µs in %d µs", *c.Quota, period)})
 		}
 		if c.Shares != nil && *c.Shares > 0 {
 			rows = append(rows, []string{"CPU shares", strconv.FormatUint(*c.Shares, 10)})
