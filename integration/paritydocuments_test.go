@@ -66,7 +66,7 @@ func TestOwnParityOfFeatures(t *testing.T) {
 		"+ .linux.seccomp.supportedFlags[SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV]", "+ .mountOptions[idmap]", "+ .mountOptions[ridmap]",
 		"+ .potentiallyUnsafeConfigAnnotations[io.sandlock.filesystem.mount]", "+ .potentiallyUnsafeConfigAnnotations[io.sandlock.policy.socket]",
 		"- .potentiallyUnsafeConfigAnnotations[bundle]", "- .potentiallyUnsafeConfigAnnotations[org.criu.config]",
-		".annotations.org.opencontainers.runc.checkpoint.enabled true -> false", ".linux.intelRdt.enabled true -> false", ".linux.intelRdt.monitoring true -> false",
+		`.annotations.org.opencontainers.runc.checkpoint.enabled "true" -> "false"`, ".linux.intelRdt.enabled true -> false", ".linux.intelRdt.monitoring true -> false",
 		".linux.intelRdt.schemata true -> false", ".linux.selinux.enabled true -> false",
 	}
 	if !slices.Equal(got, want) {

@@ -76,6 +76,9 @@ func updateRows() []parityRow {
 	)
 }
 
+// words is a text without its columns, whose width depends on what there is to say.
+func words(text string) string { return strings.Join(strings.Fields(text), " ") }
+
 func statusRows() []parityRow {
 	lines := func(text string) string {
 		heading, _, _ := strings.Cut(text, "\n")
@@ -87,7 +90,7 @@ func statusRows() []parityRow {
 		{name: "events: of a paused container", status: "paused", commands: [][]string{{"events", "--stats", "@"}}, see: func(text string) string { return text[:min(len(text), 30)] }},
 		{name: "events: of a stopped container", status: "stopped", commands: [][]string{{"events", "--stats", "@"}}, says: "is not running"},
 		{name: "events: statistics", change: limited, commands: [][]string{{"exec", "@", "dd", "if=/dev/zero", "of=/file", "bs=1M", "count=1"}, {"events", "--stats", "@"}}, see: keys},
-		{name: "ps: own options", commands: [][]string{{"ps", "@", "-o", "pid,comm"}, {"ps", "@", "-o", "comm"}, {"ps", "@", "--no-such-option"}, {"ps", "@", "-f", "json"}}},
+		{name: "ps: own options", commands: [][]string{{"ps", "@", "-o", "pid,comm"}, {"ps", "@", "-o", "comm"}, {"ps", "@", "--no-such-option"}, {"ps", "@", "-f", "json"}}, see: words},
 		{name: "ps: of a container that has stopped", status: "stopped", commands: [][]string{{"ps", "@"}}},
 		{name: "ps: of a container that has stopped, as JSON", status: "stopped", commands: [][]string{{"ps", "--format", "json", "@"}}, differs: "an empty list is [] and not null"},
 		{name: "kill: numbers and names", commands: [][]string{{"kill", "@", "0"}, {"kill", "@", "WINCH"}, {"kill", "@", "sigwinch"}, {"kill", "@", "SIGWINCH"}, {"kill", "@", "28"}, {"kill", "@", "64"},
@@ -106,7 +109,7 @@ func statusRows() []parityRow {
 	for _, status := range []string{"running", "created", "paused", "stopped"} {
 		rows = append(rows,
 			parityRow{name: "state and list: " + status, status: status, change: func(s *specs.Spec) { s.Annotations = map[string]string{"a.b": "<c>"} }, commands: [][]string{
-				{"state", "@"}, {"list", "--format", "json"}, {"list", "--quiet"}, {"list"}, {"list", "--format", "xml"}}, see: func(text string) string { return strings.Join(strings.Fields(text), " ") }},
+				{"state", "@"}, {"list", "--format", "json"}, {"list", "--quiet"}, {"list"}, {"list", "--format", "xml"}}, see: words},
 			parityRow{name: "ps: " + status, status: status, commands: [][]string{{"ps", "@"}, {"ps", "--format", "table", "@", "aux"}, {"ps", "--format", "xml", "@"}}, see: func(text string) string {
 				if text == "" {
 					return ""
