@@ -178,9 +178,9 @@ int walk_start(struct walk_program *program, const struct walk_clone *how, int *
     if (result == 0) walk(program);
     call(SYS_madvise, how->heap, how->heap_size, MADV_DOFORK);
     if (how->pid_namespace >= 0) {
-      // Only children are affected by it; this thread must be able to make ordinary threads again.
-      long back = call(SYS_setns, how->own_pid_namespace, CLONE_NEWPID);
-      if (back < 0 && result > 0) result = back;
+      // Only children are affected by it, and only this thread's. An ordinary user's process, which is in a user namespace that does not own its PID namespace, may not go back.
+      // The child is there, and the thread, which Go makes no other one from (see Place), has no further one before it ends.
+      call(SYS_setns, how->own_pid_namespace, CLONE_NEWPID);
     }
   }
   call(SYS_rt_sigprocmask, SIG_SETMASK, &before, 0, SIGSET_SIZE);
