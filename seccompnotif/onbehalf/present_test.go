@@ -2,9 +2,11 @@ package onbehalf
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -128,6 +130,50 @@ func TestPresenting(t *testing.T) {
 				if r := g.Do(o); r.Errno == 0 {
 					t.Errorf("%+v: %+v", o, r)
 				}
+			}
+		})
+	}
+}
+
+// TestPresentingRandomPaths: by paths that nobody thought of a file is shown otherwise exactly where the kernel would open it.
+func TestPresentingRandomPaths(t *testing.T) {
+	p := newUptimePresenter(t)
+	words := []string{"a", "b", "..", "..", "..", ".", "", "link", "up", "root", "file", "me", "cwd", "proc", "self", "thread-self", "uptime", "uptime", "uptime", "net", "task", "top", "nothing", "fd"}
+	for name, s := range map[string]setting{"root": {}, "user": {UID: 1000, GID: 1000}, "in a directory": {Dir: "a/b"}} {
+		t.Run(name, func(t *testing.T) {
+			guests, trees := pair(t, s, startPresented)
+			for _, dir := range trees {
+				for link, target := range map[string]string{"uptime": "/proc/uptime", "top": "/proc", "a/uptime": "../up/uptime", "net": "/proc/self/task"} {
+					if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			r := rand.New(rand.NewPCG(3, 4))
+			shown := 0
+			for range 3000 {
+				parts := []string{[]string{"", "/", "/proc/", "/proc/self/"}[r.IntN(4)] + words[r.IntN(len(words))]}
+				for range r.IntN(6) {
+					parts = append(parts, words[r.IntN(len(words))])
+				}
+				if r.IntN(2) == 0 {
+					parts = append(parts, "uptime")
+				}
+				o := order{Action: "open", Dirfd: unix.AT_FDCWD, Path: strings.Join(parts, "/"), Flags: []int{unix.O_RDONLY, unix.O_RDONLY | unix.O_NOFOLLOW}[r.IntN(2)] | unix.O_NONBLOCK}
+				if r.IntN(3) == 0 {
+					o.How = &unix.OpenHow{Flags: uint64(o.Flags)}
+				}
+				want, got := guests[0].Do(o), guests[1].Do(o)
+				is := want.Errno == 0 && want.Ino == p.ino && want.Mode&unix.S_IFMT == unix.S_IFREG
+				if is {
+					shown++
+				}
+				if is != (got.Text == "shown") || want.Errno != got.Errno {
+					t.Errorf("%q, flags %#o: the kernel %+v, presented %+v", o.Path, o.Flags, want, got)
+				}
+			}
+			if shown < 20 {
+				t.Errorf("only %d paths lead to what is shown", shown)
 			}
 		})
 	}
