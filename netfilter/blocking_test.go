@@ -62,7 +62,7 @@ func (g *guest) waitInside(tid int, call string) {
 // await waits until something is so.
 func (g *guest) await(what string, is func() bool) {
 	g.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			g.t.Fatalf("not so after a minute: %s", what)
 		}

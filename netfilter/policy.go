@@ -8,7 +8,7 @@ import (
 )
 
 // Policy says which destinations may be reached. It is a value: it never changes once made, may be copied and used by several
-// goroutines, and knows nothing of system calls. The zero value allows everything; see [DenyAll] for the opposite.
+// goroutines, and knows nothing of system calls. The zero value allows everything; [NewPolicy] with a list of no rules makes the opposite.
 //
 // A policy has layers of allow rules, all of which must allow a destination, and one list of deny rules, none of which may
 // match it. A policy from one source has at most one layer. Every further source that states allow rules adds a layer: sets of
@@ -56,9 +56,6 @@ func NewPolicy(allow, deny []Rule) Policy {
 	}
 	return p
 }
-
-// DenyAll returns the policy that allows nothing.
-func DenyAll() Policy { return NewPolicy([]Rule{}, nil) }
 
 // Watched returns p for a guest whose every call that reaches out is looked at, whether the rules need it or not: somebody is to be
 // asked about them, or the rules may become more. The policy's JSON form does not tell.

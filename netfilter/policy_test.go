@@ -99,7 +99,7 @@ func destination(t *testing.T, text string) (Protocol, netip.AddrPort) {
 
 func TestAllowsNonsense(t *testing.T) {
 	everything := policy(t, "* icmp://*", "")
-	for _, p := range []Policy{everything, DenyAll(), policy(t, "-", "10.0.0.1")} {
+	for _, p := range []Policy{everything, denyAll(), policy(t, "-", "10.0.0.1")} {
 		if p.Allows(TCP, netip.Addr{}, 80) || p.Allows(protocolCount, netip.IPv6Loopback(), 80) {
 			t.Errorf("%s allows an invalid destination", p)
 		}
@@ -185,13 +185,13 @@ func TestTighten(t *testing.T) {
 	if same := (Policy{}).Tighten(Policy{}); !same.Unrestricted() {
 		t.Error("nothing tightened by nothing is something")
 	}
-	if p := operator.Tighten(DenyAll()); p.Allows(TCP, netip.MustParseAddr("10.0.0.1"), 1) {
+	if p := operator.Tighten(denyAll()); p.Allows(TCP, netip.MustParseAddr("10.0.0.1"), 1) {
 		t.Error("deny all does not deny all")
 	}
 }
 
 func TestPolicyText(t *testing.T) {
-	for _, p := range []Policy{{}, DenyAll(), policy(t, "-", "1.1.1.1"), policy(t, "tcp://*:80 10.0.0.0/8", ""), policy(t, "*", "10.0.0.1:1,2").Tighten(policy(t, "icmp://*", "::1"))} {
+	for _, p := range []Policy{{}, denyAll(), policy(t, "-", "1.1.1.1"), policy(t, "tcp://*:80 10.0.0.0/8", ""), policy(t, "*", "10.0.0.1:1,2").Tighten(policy(t, "icmp://*", "::1"))} {
 		text, err := json.Marshal(p)
 		if err != nil {
 			t.Fatal(err)
@@ -201,7 +201,7 @@ func TestPolicyText(t *testing.T) {
 			t.Errorf("%s became %s, which became %s (%v)", p, text, again, err)
 		}
 	}
-	p := policy(t, "tcp://*:80", "10.0.0.1").Tighten(DenyAll())
+	p := policy(t, "tcp://*:80", "10.0.0.1").Tighten(denyAll())
 	if text, _ := json.Marshal(p); string(text) != `{"allow":[["tcp://*:80"],[]],"deny":["10.0.0.1"]}` {
 		t.Errorf("%s", text)
 	}
@@ -365,3 +365,6 @@ func BenchmarkNewPolicy(b *testing.B) {
 		NewPolicy(nil, list)
 	}
 }
+
+// denyAll is the policy that allows nothing.
+func denyAll() Policy { return NewPolicy([]Rule{}, nil) }

@@ -147,43 +147,9 @@ func (f profileFlag) supported() bool {
 
 // KnownActions returns the names of the actions that a profile may use, sorted.
 func KnownActions() []string {
-	return sortedNames(profileActions, func(a specs.LinuxSeccompAction) string { return string(a) })
-}
-
-// KnownOperators returns the names of the comparisons that a profile may use, sorted.
-func KnownOperators() []string {
-	return sortedNames(profileOperators, func(o specs.LinuxSeccompOperator) string { return string(o) })
-}
-
-// KnownArchitectures returns the names of the architectures that a profile may name, sorted.
-func KnownArchitectures() []string {
-	return sortedNames(profileArchitectures[:], func(a profileArchitecture) string { return string(a.name) })
-}
-
-// KnownFlags returns the names of the flags that a profile may ask for.
-func KnownFlags() []string {
-	var names []string
-	for _, f := range profileFlags {
-		names = append(names, string(f.name))
-	}
-	return names
-}
-
-// SupportedFlags returns those of [KnownFlags] that this kernel has.
-func SupportedFlags() []string {
-	var names []string
-	for _, f := range profileFlags {
-		if f.supported() {
-			names = append(names, string(f.name))
-		}
-	}
-	return names
-}
-
-func sortedNames[E any](list []E, name func(E) string) []string {
-	names := make([]string, len(list))
-	for i, e := range list {
-		names[i] = name(e)
+	names := make([]string, len(profileActions))
+	for i, action := range profileActions {
+		names[i] = string(action)
 	}
 	slices.Sort(names)
 	return names

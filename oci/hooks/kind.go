@@ -1,9 +1,6 @@
 package hooks
 
 import (
-	"fmt"
-	"path/filepath"
-
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -49,22 +46,6 @@ func (k Kind) Of(h *specs.Hooks) []specs.Hook {
 		return h.Poststart
 	case Poststop:
 		return h.Poststop
-	}
-	return nil
-}
-
-// Validate refuses hooks that break the runtime specification: a path must be absolute, a timeout greater than zero.
-func Validate(h *specs.Hooks) error {
-	for _, kind := range Kinds() {
-		for i, hook := range kind.Of(h) {
-			field := fmt.Sprintf("hooks.%s[%d]", kind, i)
-			if !filepath.IsAbs(hook.Path) {
-				return fmt.Errorf("%s.path: %q is not absolute", field, hook.Path)
-			}
-			if hook.Timeout != nil && *hook.Timeout <= 0 {
-				return fmt.Errorf("%s.timeout: %d is not greater than zero", field, *hook.Timeout)
-			}
-		}
 	}
 	return nil
 }

@@ -225,26 +225,3 @@ func TestSpawner(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestValidate(t *testing.T) {
-	bad := 0
-	for _, tt := range []struct {
-		h    *specs.Hooks
-		want string
-	}{
-		{nil, ""},
-		{&specs.Hooks{Poststop: []specs.Hook{{Path: "/a"}}}, ""},
-		{&specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/a"}, {Path: "b"}}}, `hooks.createRuntime[1].path: "b" is not absolute`},
-		{&specs.Hooks{Poststart: []specs.Hook{{Path: "/a", Timeout: &bad}}}, "hooks.poststart[0].timeout: 0 is not greater than zero"},
-	} {
-		err := Validate(tt.h)
-		if got := ""; err != nil {
-			got = err.Error()
-			if got != tt.want {
-				t.Errorf("got %s, want %s", got, tt.want)
-			}
-		} else if tt.want != "" {
-			t.Errorf("accepted, want %s", tt.want)
-		}
-	}
-}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/containerd/console"
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -309,32 +308,4 @@ func TestSizeFollows(t *testing.T) {
 	}
 	out.wait(t, "33 44")
 	r.Close()
-}
-
-func TestSetSize(t *testing.T) {
-	master, _ := pair(t)
-	get := func() [2]uint16 {
-		s, err := unix.IoctlGetWinsize(int(master.Fd()), unix.TIOCGWINSZ)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return [2]uint16{s.Col, s.Row}
-	}
-	for _, tt := range []struct {
-		size *specs.Box
-		want [2]uint16
-		fail bool
-	}{
-		{nil, [2]uint16{0, 0}, false},
-		{&specs.Box{Width: 80, Height: 24}, [2]uint16{80, 24}, false},
-		{&specs.Box{Width: 0, Height: 24}, [2]uint16{80, 24}, false},
-		{&specs.Box{Width: 70000, Height: 24}, [2]uint16{80, 24}, true},
-	} {
-		if err := SetSize(master, tt.size); (err != nil) != tt.fail {
-			t.Errorf("%+v: %v", tt.size, err)
-		}
-		if got := get(); got != tt.want {
-			t.Errorf("%+v: size is %v", tt.size, got)
-		}
-	}
 }
