@@ -54,6 +54,8 @@ type Entry struct {
 
 	Set   Attributes `json:"set,omitempty"`
 	Clear Attributes `json:"clear,omitempty"`
+	// Exact is of a bind that names attributes: it has no others of its source's, as with mount(8), but those that only a more privileged user namespace may clear.
+	Exact bool `json:"exact,omitempty"`
 	// These apply to the mounts beneath as well.
 	RecursiveSet   Attributes `json:"recursiveSet,omitempty"`
 	RecursiveClear Attributes `json:"recursiveClear,omitempty"`

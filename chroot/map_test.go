@@ -108,7 +108,7 @@ func TestAcceptedMounts(t *testing.T) {
 		want  Entry
 	}{
 		{specs.Mount{Destination: "data//x/", Source: "s", Options: []string{"rbind", "ro"}},
-			Entry{Destination: "/data/x", Kind: Bind, Source: "/b/s", Recursive: true, Set: unix.MOUNT_ATTR_RDONLY}},
+			Entry{Destination: "/data/x", Kind: Bind, Source: "/b/s", Recursive: true, Set: unix.MOUNT_ATTR_RDONLY, Exact: true}},
 		{specs.Mount{Destination: "/x", Type: "bind", Source: "/s"}, Entry{Destination: "/x", Kind: Bind, Source: "/s"}},
 		{specs.Mount{Destination: "/proc/cpuinfo", Source: "/s", Options: []string{"bind"}}, Entry{Destination: "/proc/cpuinfo", Kind: Bind, Source: "/s"}},
 		{specs.Mount{Destination: "/processes", Type: "tmpfs"}, Entry{Destination: "/processes", Kind: Temporary, Type: "tmpfs"}},

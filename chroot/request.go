@@ -161,6 +161,7 @@ func newEntry(r MapRequest, origin string, mount specs.Mount) (Entry, error) {
 
 func (e *Entry) bind(r MapRequest, mount specs.Mount, o options) error {
 	e.Kind, e.Type, e.Recursive = Bind, "", o.recursive
+	e.Exact = o.set|o.clear != 0
 	switch {
 	case mount.Source == "":
 		return errors.New("no source")

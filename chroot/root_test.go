@@ -105,7 +105,7 @@ func TestBindAttributes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"/ro ro,relatime ", "/ro/sub rw,nosuid,relatime ", "/rro/sub ro,nosuid,relatime ", "/sub rw,nosuid,noexec,noatime ", "/suid rw "} {
+	for _, want := range []string{"/ro ro,relatime ", "/ro/sub rw,nosuid,relatime ", "/rro/sub ro,nosuid,relatime ", "/sub rw,noexec,noatime ", "/suid rw "} {
 		if !strings.Contains(out, "\n"+want) {
 			t.Errorf("no mount %q in\n%s", want, out)
 		}

@@ -151,6 +151,9 @@ func (s *Sources) openBind(e Entry, path string) (source, error) {
 	if err == nil {
 		err = setAttributes(fd, unix.MountAttr{Attr_set: uint64(e.Set), Attr_clr: uint64(e.Clear)}, false)
 	}
+	if err == nil && e.Exact {
+		err = clearOthers(fd, e.Set|e.Clear)
+	}
 	if err == nil {
 		err = setAttributes(fd, unix.MountAttr{Attr_set: uint64(e.RecursiveSet), Attr_clr: uint64(e.RecursiveClear)}, true)
 	}
@@ -166,6 +169,25 @@ func (s *Sources) openBind(e Entry, path string) (source, error) {
 		return o, fmt.Errorf("source %s: %w", path, err)
 	}
 	return o, nil
+}
+
+// clearOthers takes from a mount the attributes that it has of its source and that are not among those named. MS_REMOUNT|MS_BIND of mount(2) does the same and leaves
+// the kind of access time alone as well; but it fails where one attribute is locked (mount_namespaces(7)), which then stays here.
+func clearOthers(mount int, named Attributes) error {
+	const all = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSYMFOLLOW
+	err := setAttributes(mount, unix.MountAttr{Attr_clr: uint64(all &^ named)}, false)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	for one := Attributes(1); one <= all; one <<= 1 {
+		if one&all&^named == 0 {
+			continue
+		}
+		if err := setAttributes(mount, unix.MountAttr{Attr_clr: uint64(one)}, false); err != nil && !errors.Is(err, unix.EPERM) {
+			return err
+		}
+	}
+	return nil
 }
 
 // effective leaves out what changes nothing: a mount that has been made a slave already, and what comes before "private" for all.

@@ -186,7 +186,7 @@ func limitsOf(b *bundle) map[string]string {
 }
 
 // keys is the form of a JSON document: what keys there are, and of what kind their values. Counters of devices are left out, of which there are as many as there has been
-// traffic.
+// traffic, and those of throttling, which are not there while they are zero.
 func keys(text string) string {
 	var document any
 	if err := json.Unmarshal([]byte(text), &document); err != nil {
@@ -211,6 +211,8 @@ func keys(text string) string {
 		}
 	}
 	walk("", document)
-	maps.DeleteFunc(found, func(path string, _ bool) bool { return strings.HasPrefix(path, ".data.blkio.") })
+	maps.DeleteFunc(found, func(path string, _ bool) bool {
+		return strings.HasPrefix(path, ".data.blkio.") || strings.HasPrefix(path, ".data.cpu.throttling.throttled")
+	})
 	return strings.Join(slices.Sorted(maps.Keys(found)), "\n")
 }
