@@ -60,10 +60,13 @@ func (b *bench) net() error {
 			return fmt.Errorf("%s: %w", server.name, err)
 		}
 	}
-	for _, call := range []string{"connect", "sendmsg", "request", "open"} {
+	for _, call := range []string{"connect", "sendmsg", "request"} {
 		if err := b.calls(call, root, places); err != nil {
 			return fmt.Errorf("%s: %w", call, err)
 		}
+	}
+	if err := b.opens(root, places); err != nil {
+		return fmt.Errorf("open: %w", err)
 	}
 	return nil
 }
@@ -148,10 +151,10 @@ func (b *bench) calls(call, root string, places []*place) error {
 		}
 		defer stop()
 	}
-	if err := b.alternate(netRounds, places, []string{"/root/net", call, strconv.Itoa(callsPerPart)}, regexp.MustCompile(`([0-9]+)`), nil); err != nil {
+	if err := b.alternate(netRounds, places, []string{"/root/net", call, strconv.Itoa(callsPerPart)}, aNumber, nil); err != nil {
 		return err
 	}
-	report(places, func(p *place) string { return fmt.Sprintf("%8.2f µs", median(p.values)/1000) })
+	report(places, medianCall)
 	more := make([]float64, netRounds)
 	for i := range more {
 		more[i] = (places[0].values[i] - places[1].values[i]) / 1000
@@ -160,23 +163,68 @@ func (b *bench) calls(call, root string, places []*place) error {
 	return nil
 }
 
-// up starts a container in a place and returns how to remove it.
-func (b *bench) up(p *place, root string, args []string) (stop func(), err error) {
+// opens times open and close in each place, in containers' first processes: what "exec" starts is not under Landlock where that keeps nothing from the container's own root.
+func (b *bench) opens(root string, places []*place) error {
+	title("net: open and close, %d rounds, medians of %d", netRounds, callsPerPart)
+	for round := -1; round < netRounds; round++ {
+		for _, p := range inTurn(places, round) {
+			if round < 0 {
+				p.values = nil
+			}
+			dir, err := b.prepare(p, root, []string{"/root/net", "open", strconv.Itoa(callsPerPart)})
+			if err != nil {
+				return err
+			}
+			text, err := b.output(p, "run", "--bundle", dir, p.id)
+			if err != nil {
+				return err
+			}
+			if round >= 0 {
+				p.values = append(p.values, number(aNumber, text))
+			}
+		}
+	}
+	report(places, medianCall)
+	return nil
+}
+
+var aNumber = regexp.MustCompile(`([0-9]+)`)
+
+func medianCall(p *place) string { return fmt.Sprintf("%8.2f µs", median(p.values)/1000) }
+
+// inTurn lets each place go first as often as last.
+func inTurn(places []*place, round int) []*place {
+	turn := (round + 1) % len(places)
+	order := slices.Concat(places[turn:], places[:turn])
+	if round%2 != 0 {
+		slices.Reverse(order)
+	}
+	return order
+}
+
+// prepare writes the bundle of a new container in a place, and returns its directory.
+func (b *bench) prepare(p *place, root string, args []string) (dir string, err error) {
 	p.id = fmt.Sprintf("bench-net-%s-%d-%d", p.runtime.name, os.Getpid(), time.Now().UnixNano())
 	spec, err := testbundle.Spec(p.id, root, args...)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	spec.Mounts = slices.Insert(spec.Mounts, 0, testbundle.MountUsr())
 	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"})
 	if p.rule != "" {
 		spec.Annotations = map[string]string{"io.sandlock.network.allow": p.rule}
 	}
-	dir := filepath.Join(b.dir, p.id)
+	dir = filepath.Join(b.dir, p.id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
+		return "", err
 	}
-	if err := testbundle.Write(dir, spec); err != nil {
+	return dir, testbundle.Write(dir, spec)
+}
+
+// up starts a container in a place and returns how to remove it.
+func (b *bench) up(p *place, root string, args []string) (stop func(), err error) {
+	dir, err := b.prepare(p, root, args)
+	if err != nil {
 		return nil, err
 	}
 	if err := p.runtime.do(nil, "run", "--detach", "--bundle", dir, p.id); err != nil {
@@ -192,13 +240,7 @@ func (b *bench) up(p *place, root string, args []string) (stop func(), err error
 // alternate runs a client in each place in turn, round after round, after one that does not count.
 func (b *bench) alternate(rounds int, places []*place, client []string, result, count *regexp.Regexp) error {
 	for round := -1; round < rounds; round++ {
-		// Each goes first as often as it goes last.
-		turn := (round + 1) % len(places)
-		order := slices.Concat(places[turn:], places[:turn])
-		if round%2 != 0 {
-			slices.Reverse(order)
-		}
-		for _, p := range order {
+		for _, p := range inTurn(places, round) {
 			before, err := b.cpuTime(p)
 			if err != nil {
 				return err
