@@ -2,7 +2,7 @@ package chroot
 
 import (
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -80,31 +80,36 @@ func TestDenyPathPresented(t *testing.T) {
 	}
 }
 
-// TestDenyPathWhilePresented denies what is shown while it is being opened: once the answer has come nobody gets to see it.
+// meanwhile is a versionPresenter that does something before it answers.
+type meanwhile struct {
+	versionPresenter
+	do atomic.Pointer[func()] // nil for nothing
+}
+
+func (m *meanwhile) Present(c *seccompnotif.Call, fd int) (seccompnotif.Action, bool) {
+	if do := m.do.Load(); do != nil {
+		(*do)()
+	}
+	return m.versionPresenter.Present(c, fd)
+}
+
+// TestDenyPathWhilePresented denies what is shown after it was opened and before the answer: the answer has to be that it is denied.
 func TestDenyPathWhilePresented(t *testing.T) {
-	for range 10 {
-		g := startDenied(t, deniedOptions{presenter: newVersionPresenter(t)})
-		var denied sync.WaitGroup
-		begin := make(chan struct{})
-		denied.Go(func() {
-			<-begin
-			if err := g.denied.DenyPath("/proc/version"); err != nil {
-				t.Error(err)
-			}
-		})
-		close(begin)
-		for {
-			r := g.read(currentDir, "/proc/version", unix.O_RDONLY)
-			if r.Errno == unix.EACCES {
-				break
-			}
-			if r.Errno != 0 || r.Text != "shown" && r.Text != "" { // the cover, which is empty, may be there before its inode is known
-				t.Fatalf("%+v", r)
-			}
-		}
-		denied.Wait()
-		if r := g.read(currentDir, "/proc/version", unix.O_RDONLY); r.Errno != unix.EACCES {
-			t.Fatalf("%+v", r)
-		}
+	p := &meanwhile{versionPresenter: newVersionPresenter(t)}
+	g := startDenied(t, deniedOptions{presenter: p})
+	if r := g.read(currentDir, "/proc/version", unix.O_RDONLY); r.Text != "shown" {
+		t.Fatalf("before: %+v", r)
+	}
+	denied := make(chan error, 1)
+	deny := func() { denied <- g.denied.DenyPath("/proc/version") }
+	p.do.Store(&deny)
+	if r := g.read(currentDir, "/proc/version", unix.O_RDONLY); r.Errno != unix.EACCES || r.Text != "" {
+		t.Errorf("denied meanwhile: %+v", r)
+	}
+	if err := <-denied; err != nil {
+		t.Error(err)
+	}
+	if r := g.read(currentDir, "/proc/version", unix.O_RDONLY); r.Errno != unix.EACCES {
+		t.Errorf("after: %+v", r)
 	}
 }
